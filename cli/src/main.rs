@@ -1,0 +1,3 @@
+//! The `kerntun` program.
+
+fn main() {}

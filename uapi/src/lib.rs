@@ -1,0 +1,1 @@
+//! The WireGuard cross-platform configuration protocol: parser, writer and client.
