@@ -1,1 +1,42 @@
-//! The WireGuard protocol and cryptokey routing, without I/O, clock, allocation on the packet path or panics.
+#![no_std]
+#![forbid(unsafe_code)]
+#![deny(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_possible_wrap
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_wrap
+    )
+)]
+//! The WireGuard protocol and cryptokey routing, as a mechanism without policy.
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod host;
+mod memory;
+pub mod message;
+pub mod packet;
+mod pages;
+pub mod peer;
+pub mod reason;
+pub mod secret;
+pub mod time;

@@ -1,0 +1,71 @@
+//! The only place that takes memory: fallible containers.
+//!
+//! Called when something is configured, never from a packet. Running out is an error to whoever configures.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::{Deref, DerefMut};
+
+/// The host had no memory left for what was asked; nothing was changed. Free some and ask again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfMemory;
+
+impl fmt::Display for OutOfMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("out of memory: the change was not made")
+    }
+}
+
+impl core::error::Error for OutOfMemory {}
+
+/// One value in memory of its own: a `Box` that can be refused.
+#[derive(Debug)]
+pub struct Block<T>(Box<[T; 1]>);
+
+impl<T> Block<T> {
+    /// Moves `value` into memory of its own.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`] if there is none.
+    pub fn new(value: T) -> Result<Self, OutOfMemory> {
+        let mut items = vec_of(1)?;
+        push(&mut items, value)?;
+        match <Box<[T; 1]>>::try_from(items.into_boxed_slice()) {
+            Ok(block) => Ok(Self(block)),
+            Err(_) => Err(OutOfMemory),
+        }
+    }
+}
+
+impl<T> Deref for Block<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        let [value] = &*self.0;
+        value
+    }
+}
+
+impl<T> DerefMut for Block<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        let [value] = &mut *self.0;
+        value
+    }
+}
+
+/// An empty vector with room for exactly `capacity` items.
+pub(crate) fn vec_of<T>(capacity: usize) -> Result<Vec<T>, OutOfMemory> {
+    let mut items = Vec::new();
+    items.try_reserve_exact(capacity).map_err(|_| OutOfMemory)?;
+    Ok(items)
+}
+
+/// Appends without ever growing: the visible check is what keeps the panic path of a plain push out of the object.
+pub(crate) fn push<T>(items: &mut Vec<T>, item: T) -> Result<(), OutOfMemory> {
+    if items.len() == items.capacity() {
+        return Err(OutOfMemory);
+    }
+    items.push(item);
+    Ok(())
+}
