@@ -31,12 +31,20 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod deadlines;
 pub mod host;
+mod indices;
+pub mod inner;
 mod memory;
 pub mod message;
 pub mod packet;
 mod pages;
 pub mod peer;
+mod ratelimiter;
 pub mod reason;
+mod replay;
+pub mod routes;
 pub mod secret;
+#[cfg(test)]
+mod testing;
 pub mod time;

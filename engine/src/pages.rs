@@ -7,6 +7,8 @@ use alloc::vec::Vec;
 
 const FIRST: u32 = 64;
 const PAGES: usize = 20;
+/// Items of the last page: half of the array at its greatest size.
+const GREATEST: u32 = FIRST << (PAGES - 2);
 
 /// Items `0..capacity`, each initialised when its page was made.
 #[derive(Debug)]
@@ -36,11 +38,20 @@ impl<T> Pages<T> {
 
     /// A page with `len` items made by `item`; call it outside every lock.
     pub(crate) fn make(len: u32, mut item: impl FnMut() -> Result<T, OutOfMemory>) -> Result<Page<T>, OutOfMemory> {
+        if len > GREATEST {
+            return Err(OutOfMemory);
+        }
         let mut page = vec_of(usize::try_from(len).map_err(|_| OutOfMemory)?)?;
         for _ in 0..len {
             push(&mut page, item()?)?;
         }
         Ok(Page(page))
+    }
+
+    /// The length of the next page while there are fewer than `needed` items; one that [`Pages::make`] refuses if
+    /// the array has its greatest size.
+    pub(crate) fn short_of(&self, needed: u32) -> Option<u32> {
+        if self.capacity() >= needed { None } else { Some(self.next_len().unwrap_or(u32::MAX)) }
     }
 
     /// Adds a page made for [`Pages::next_len`]; a page of another length is handed back.
@@ -103,6 +114,21 @@ mod tests {
         }
         assert_eq!(pages.get(made), None);
         assert_eq!(made, 8192);
+    }
+
+    #[test]
+    fn growth_ends_with_an_error_to_whoever_configures() {
+        // 64 * 2^19 items of no size: the greatest array.
+        let mut pages: Pages<()> = Pages::new();
+        while let Some(len) = pages.next_len() {
+            assert_eq!(pages.short_of(pages.capacity() + 1), Some(len));
+            assert!(pages.install(Pages::make(len, || Ok(())).unwrap()).is_none());
+            assert_eq!(pages.short_of(pages.capacity()), None);
+        }
+        assert_eq!(pages.capacity(), 33_554_432);
+        assert!(pages.get(33_554_431).is_some());
+        let refused = pages.short_of(33_554_433).unwrap();
+        assert!(Pages::make(refused, || Ok(())).is_err());
     }
 
     #[test]

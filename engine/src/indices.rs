@@ -1,0 +1,150 @@
+//! Receiver indices: what the header of a received message names, and which peer that is.
+
+use crate::memory::OutOfMemory;
+use crate::pages::{Page, Pages};
+use crate::peer::PeerRef;
+
+/// Entries of a bucket. Three sessions and one handshake make four indices a peer, and there is a bucket a peer:
+/// half full at worst.
+const ENTRIES: usize = 8;
+/// Splits of one call of [`Indices::grow`]: 64 entries' work.
+const SPLITS: u32 = 8;
+/// The slot of an entry that is empty; every index, 0 as well, is a valid one.
+const EMPTY: u32 = u32::MAX;
+
+/// From receiver index to peer, by linear hashing: a look-up reads one bucket, growing splits one bucket at a time,
+/// and a split never overflows because it only spreads eight entries over two buckets.
+///
+/// We draw the indices ourselves, at random, so they are their own hash and nobody else can aim at a bucket.
+#[derive(Debug)]
+pub(crate) struct Indices {
+    buckets: Pages<Bucket>,
+    /// Buckets in use, of those there is room for.
+    len: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct Bucket([Entry; ENTRIES]);
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    index: u32,
+    peer: PeerRef,
+}
+
+impl Indices {
+    pub(crate) const fn new() -> Self {
+        Self { buckets: Pages::new(), len: 0 }
+    }
+
+    /// The length of the next page, while there is no room for the indices of `peers` peers.
+    pub(crate) fn short_of(&self, peers: u32) -> Option<u32> {
+        self.buckets.short_of(peers.max(1))
+    }
+
+    /// A page to install; call it outside every lock.
+    pub(crate) fn make_page(len: u32) -> Result<Page<Bucket>, OutOfMemory> {
+        Pages::make(len, || Ok(Bucket([Entry::EMPTY; ENTRIES])))
+    }
+
+    /// Adds a page; one of another length than [`Indices::short_of`] says now is handed back. The room is used once
+    /// [`Indices::grow`] has said that it is done.
+    pub(crate) fn install(&mut self, page: Page<Bucket>) -> Option<Page<Bucket>> {
+        self.buckets.install(page)
+    }
+
+    /// Puts some of the installed room for `peers` peers to use, 64 entries' work; true if there is more to do.
+    pub(crate) fn grow(&mut self, peers: u32) -> bool {
+        let wanted = peers.max(1).min(self.buckets.capacity());
+        for _ in 0..SPLITS {
+            if self.len < wanted {
+                self.split();
+            }
+        }
+        self.len < wanted
+    }
+
+    /// The peer that `index` belongs to.
+    pub(crate) fn get(&self, index: u32) -> Option<PeerRef> {
+        let bucket = self.buckets.get(self.place(index)?)?;
+        bucket.0.iter().find(|entry| entry.is(index)).map(|entry| entry.peer)
+    }
+
+    /// Gives `index`, drawn at random, to `peer`. False if it is taken or its bucket is full: draw again. At the
+    /// load the table is made for one draw of four fails at worst (buckets not split yet have twice the load of
+    /// those that are), so that 32 draws in a row never do.
+    pub(crate) fn insert(&mut self, index: u32, peer: PeerRef) -> bool {
+        if peer.slot == EMPTY || self.get(index).is_some() {
+            return false;
+        }
+        let free = self
+            .place(index)
+            .and_then(|place| self.buckets.get_mut(place))
+            .and_then(|bucket| bucket.0.iter_mut().find(|entry| entry.is_empty()));
+        match free {
+            Some(entry) => {
+                *entry = Entry { index, peer };
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Frees `index`, and says whose it was.
+    pub(crate) fn remove(&mut self, index: u32) -> Option<PeerRef> {
+        let bucket = self.buckets.get_mut(self.place(index)?)?;
+        let entry = bucket.0.iter_mut().find(|entry| entry.is(index))?;
+        let peer = entry.peer;
+        *entry = Entry::EMPTY;
+        Some(peer)
+    }
+
+    /// Adds one bucket and moves into it those entries of its buddy that belong there now.
+    fn split(&mut self) {
+        let new = self.len;
+        self.len = new.saturating_add(1);
+        let buddy = new ^ top_bit(new);
+        if buddy == new {
+            return;
+        }
+        let Some(old) = self.buckets.get_mut(buddy) else { return };
+        let mut moved = [Entry::EMPTY; ENTRIES];
+        for (to, from) in moved.iter_mut().zip(&mut old.0) {
+            if !from.is_empty() && place(from.index, self.len) == Some(new) {
+                core::mem::swap(to, from);
+            }
+        }
+        if let Some(bucket) = self.buckets.get_mut(new) {
+            bucket.0 = moved;
+        }
+    }
+
+    fn place(&self, index: u32) -> Option<u32> {
+        place(index, self.len)
+    }
+}
+
+/// The bucket of `index` among `len` buckets: as many low bits as number the greatest bucket, and one fewer if they
+/// name a bucket that does not exist yet.
+fn place(index: u32, len: u32) -> Option<u32> {
+    let greatest = len.checked_sub(1)?;
+    let bucket = index & u32::MAX.checked_shr(greatest.leading_zeros()).unwrap_or(0);
+    Some(if bucket < len { bucket } else { bucket ^ top_bit(greatest) })
+}
+
+/// The highest bit of `number`, 0 if it has none.
+fn top_bit(number: u32) -> u32 {
+    0x8000_0000_u32.checked_shr(number.leading_zeros()).unwrap_or(0)
+}
+
+impl Entry {
+    const EMPTY: Self = Self { index: 0, peer: PeerRef { slot: EMPTY, generation: 0 } };
+
+    const fn is_empty(&self) -> bool {
+        self.peer.slot == EMPTY
+    }
+
+    const fn is(&self, index: u32) -> bool {
+        self.index == index && !self.is_empty()
+    }
+}
