@@ -4,8 +4,8 @@ use crate::memory::OutOfMemory;
 use crate::pages::{Page, Pages};
 use crate::peer::PeerRef;
 
-/// Entries of a bucket. Three sessions and one handshake make four indices a peer, and there is a bucket a peer:
-/// half full at worst.
+/// Entries of a bucket. Three sessions and one handshake make four indices a peer, and there is a bucket a peer or
+/// more: half full at worst.
 const ENTRIES: usize = 8;
 /// Splits of one call of [`Indices::grow`]: 64 entries' work.
 const SPLITS: u32 = 8;
@@ -19,7 +19,7 @@ const EMPTY: u32 = u32::MAX;
 #[derive(Debug)]
 pub(crate) struct Indices {
     buckets: Pages<Bucket>,
-    /// Buckets in use, of those there is room for.
+    /// Buckets in use, of those installed.
     len: u32,
 }
 
@@ -47,21 +47,20 @@ impl Indices {
         Pages::make(len, || Ok(Bucket([Entry::EMPTY; ENTRIES])))
     }
 
-    /// Adds a page; one of another length than [`Indices::short_of`] says now is handed back. The room is used once
-    /// [`Indices::grow`] has said that it is done.
+    /// Adds a page; one of another length than [`Indices::short_of`] says now is handed back. Call [`Indices::grow`]
+    /// afterwards until the page is in use.
     pub(crate) fn install(&mut self, page: Page<Bucket>) -> Option<Page<Bucket>> {
         self.buckets.install(page)
     }
 
-    /// Puts some of the installed room for `peers` peers to use, 64 entries' work; true if there is more to do.
-    pub(crate) fn grow(&mut self, peers: u32) -> bool {
-        let wanted = peers.max(1).min(self.buckets.capacity());
+    /// Spreads the entries over some more of the installed buckets, 64 entries' work; true if there is more to do.
+    pub(crate) fn grow(&mut self) -> bool {
         for _ in 0..SPLITS {
-            if self.len < wanted {
+            if self.len < self.buckets.capacity() {
                 self.split();
             }
         }
-        self.len < wanted
+        self.len < self.buckets.capacity()
     }
 
     /// The peer that `index` belongs to.
@@ -71,8 +70,7 @@ impl Indices {
     }
 
     /// Gives `index`, drawn at random, to `peer`. False if it is taken or its bucket is full: draw again. At the
-    /// load the table is made for one draw of four fails at worst (buckets not split yet have twice the load of
-    /// those that are), so that 32 draws in a row never do.
+    /// greatest load, four indices a bucket, one draw in twenty fails, so 16 in a row never do.
     pub(crate) fn insert(&mut self, index: u32, peer: PeerRef) -> bool {
         if peer.slot == EMPTY || self.get(index).is_some() {
             return false;

@@ -24,7 +24,6 @@ impl<const WORDS: usize> Ring<WORDS> {
         (Self::LEN - 1) * WORD
     };
 
-    #[expect(clippy::cast_possible_truncation, reason = "a u64 holds every usize of the supported targets")]
     const LEN: u64 = WORDS as u64;
 
     /// Nothing received yet.
