@@ -31,12 +31,14 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod cookie;
 mod deadlines;
 pub mod host;
 mod indices;
 pub mod inner;
 mod memory;
 pub mod message;
+mod noise;
 pub mod packet;
 mod pages;
 pub mod peer;

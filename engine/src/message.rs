@@ -22,10 +22,10 @@ impl Kind {
     #[must_use]
     pub const fn of(prefix: [u8; 4], len: usize) -> Option<Self> {
         match (prefix, len) {
-            ([1, 0, 0, 0], Initiation::LEN) => Some(Self::Initiation),
-            ([2, 0, 0, 0], Response::LEN) => Some(Self::Response),
-            ([3, 0, 0, 0], CookieReply::LEN) => Some(Self::CookieReply),
-            ([4, 0, 0, 0], DataHeader::OVERHEAD..) => Some(Self::Data),
+            (Initiation::TYPE, Initiation::LEN) => Some(Self::Initiation),
+            (Response::TYPE, Response::LEN) => Some(Self::Response),
+            (CookieReply::TYPE, CookieReply::LEN) => Some(Self::CookieReply),
+            (DataHeader::TYPE, DataHeader::OVERHEAD..) => Some(Self::Data),
             _ => None,
         }
     }
@@ -41,6 +41,8 @@ pub struct DataHeader {
 }
 
 impl DataHeader {
+    /// Type and reserved bytes.
+    const TYPE: [u8; 4] = [4, 0, 0, 0];
     /// Bytes of the header.
     pub const LEN: usize = 16;
     /// Bytes a data message is longer than its padded plaintext: the header and the tag.
@@ -69,28 +71,66 @@ impl DataHeader {
     }
 }
 
-/// A handshake initiation (type 1).
-#[derive(Clone, Copy, Debug)]
+/// `N` bytes sealed with ChaCha20-Poly1305, and their tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sealed<const N: usize> {
+    /// The ciphertext.
+    pub text: [u8; N],
+    /// The tag.
+    pub tag: [u8; 16],
+}
+
+/// A handshake initiation (type 1), without its macs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Initiation {
     /// Index the initiator chose for the session to come.
     pub sender: u32,
     /// Unencrypted ephemeral public key.
     pub ephemeral: [u8; 32],
-    /// Static public key, sealed: 32 bytes and a tag.
-    pub encrypted_static: [u8; 48],
-    /// TAI64N timestamp, sealed: 12 bytes and a tag.
-    pub encrypted_timestamp: [u8; 28],
+    /// Static public key, sealed.
+    pub encrypted_static: Sealed<32>,
+    /// TAI64N timestamp, sealed.
+    pub encrypted_timestamp: Sealed<12>,
 }
 
 impl Initiation {
+    /// Type and reserved bytes.
+    const TYPE: [u8; 4] = [1, 0, 0, 0];
     /// Bytes of the message.
     pub const LEN: usize = 148;
     /// Bytes that mac1 covers.
     pub const MAC1_AT: usize = 116;
+
+    /// Reads a message; `None` if type or reserved bytes are another message's. The macs are
+    /// [looked at](Macs::of) before, and elsewhere.
+    #[must_use]
+    pub fn parse(bytes: &[u8; Self::LEN]) -> Option<Self> {
+        let mut reader = Reader::after(Self::TYPE, bytes)?;
+        Some(Self {
+            sender: reader.number()?,
+            ephemeral: reader.take()?,
+            encrypted_static: reader.sealed()?,
+            encrypted_timestamp: reader.sealed()?,
+        })
+    }
+
+    /// The bytes on the wire, both macs zero.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; Self::LEN] {
+        joined(&[
+            &Self::TYPE,
+            &self.sender.to_le_bytes(),
+            &self.ephemeral,
+            &self.encrypted_static.text,
+            &self.encrypted_static.tag,
+            &self.encrypted_timestamp.text,
+            &self.encrypted_timestamp.tag,
+        ])
+    }
 }
 
-/// A handshake response (type 2).
-#[derive(Clone, Copy, Debug)]
+/// A handshake response (type 2), without its macs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Response {
     /// Index the responder chose for the session.
     pub sender: u32,
@@ -99,28 +139,151 @@ pub struct Response {
     /// Unencrypted ephemeral public key.
     pub ephemeral: [u8; 32],
     /// Nothing, sealed: a tag.
-    pub encrypted_nothing: [u8; 16],
+    pub encrypted_nothing: Sealed<0>,
 }
 
 impl Response {
+    /// Type and reserved bytes.
+    const TYPE: [u8; 4] = [2, 0, 0, 0];
     /// Bytes of the message.
     pub const LEN: usize = 92;
     /// Bytes that mac1 covers.
     pub const MAC1_AT: usize = 60;
+
+    /// Reads a message; `None` if type or reserved bytes are another message's. The macs are
+    /// [looked at](Macs::of) before, and elsewhere.
+    #[must_use]
+    pub fn parse(bytes: &[u8; Self::LEN]) -> Option<Self> {
+        let mut reader = Reader::after(Self::TYPE, bytes)?;
+        Some(Self {
+            sender: reader.number()?,
+            receiver: reader.number()?,
+            ephemeral: reader.take()?,
+            encrypted_nothing: reader.sealed()?,
+        })
+    }
+
+    /// The bytes on the wire, both macs zero.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; Self::LEN] {
+        joined(&[
+            &Self::TYPE,
+            &self.sender.to_le_bytes(),
+            &self.receiver.to_le_bytes(),
+            &self.ephemeral,
+            &self.encrypted_nothing.tag,
+        ])
+    }
 }
 
 /// A cookie reply (type 3).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CookieReply {
     /// Index from the message it answers.
     pub receiver: u32,
     /// Random nonce of XChaCha20-Poly1305.
     pub nonce: [u8; 24],
-    /// Cookie, sealed: 16 bytes and a tag.
-    pub encrypted_cookie: [u8; 32],
+    /// Cookie, sealed.
+    pub encrypted_cookie: Sealed<16>,
 }
 
 impl CookieReply {
+    /// Type and reserved bytes.
+    const TYPE: [u8; 4] = [3, 0, 0, 0];
     /// Bytes of the message.
     pub const LEN: usize = 64;
+
+    /// Reads a message; `None` if type or reserved bytes are another message's.
+    #[must_use]
+    pub fn parse(bytes: &[u8; Self::LEN]) -> Option<Self> {
+        let mut reader = Reader::after(Self::TYPE, bytes)?;
+        Some(Self { receiver: reader.number()?, nonce: reader.take()?, encrypted_cookie: reader.sealed()? })
+    }
+
+    /// The bytes on the wire.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; Self::LEN] {
+        joined(&[
+            &Self::TYPE,
+            &self.receiver.to_le_bytes(),
+            &self.nonce,
+            &self.encrypted_cookie.text,
+            &self.encrypted_cookie.tag,
+        ])
+    }
 }
+
+/// The last 32 bytes of an initiation or a response.
+#[derive(Clone, Copy, Debug)]
+pub struct Macs<'a> {
+    /// What mac1 covers: all that comes before it. mac2 covers this and mac1.
+    pub covered: &'a [u8],
+    /// Proof that the sender knows whom it writes to.
+    pub mac1: &'a [u8; 16],
+    /// Proof that the sender receives at its source address; zeros if it holds no cookie.
+    pub mac2: &'a [u8; 16],
+}
+
+impl<'a> Macs<'a> {
+    /// Bytes of both.
+    pub const LEN: usize = 32;
+
+    /// The macs of a whole message; `None` if it is shorter than they are.
+    #[must_use]
+    pub fn of(message: &'a [u8]) -> Option<Self> {
+        let (rest, mac2) = message.split_last_chunk()?;
+        let (covered, mac1) = rest.split_last_chunk()?;
+        Some(Self { covered, mac1, mac2 })
+    }
+}
+
+/// The index its sender chose, of an initiation or a response.
+pub(crate) fn sender_of(message: &[u8]) -> Option<u32> {
+    let mut reader = Reader(message);
+    let _type: [u8; 4] = reader.take()?;
+    reader.number()
+}
+
+/// Takes fields off the front of a message, and runs dry where others would panic.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    /// The fields behind `prefix`; `None` if the message starts differently.
+    fn after(prefix: [u8; 4], message: &'a [u8]) -> Option<Self> {
+        message.strip_prefix(&prefix).map(Self)
+    }
+
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (field, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*field)
+    }
+
+    fn number(&mut self) -> Option<u32> {
+        self.take().map(u32::from_le_bytes)
+    }
+
+    fn sealed<const N: usize>(&mut self) -> Option<Sealed<N>> {
+        Some(Sealed { text: self.take()?, tag: self.take()? })
+    }
+}
+
+/// The fields one after the other, zeros behind them.
+fn joined<const N: usize>(fields: &[&[u8]]) -> [u8; N] {
+    let mut message = [0; N];
+    for (place, byte) in message.iter_mut().zip(fields.iter().copied().flatten()) {
+        *place = *byte;
+    }
+    message
+}
+
+const _: () = {
+    assert!(size_of::<Sealed<32>>() == 48 && size_of::<Sealed<12>>() == 28);
+    assert!(size_of::<Sealed<0>>() == 16 && size_of::<Sealed<16>>() == 32);
+    assert!(Initiation::MAC1_AT == 4 + 4 + 32 + size_of::<Sealed<32>>() + size_of::<Sealed<12>>());
+    assert!(Initiation::LEN == Initiation::MAC1_AT + Macs::LEN);
+    assert!(Response::MAC1_AT == 4 + 4 + 4 + 32 + size_of::<Sealed<0>>());
+    assert!(Response::LEN == Response::MAC1_AT + Macs::LEN);
+    assert!(CookieReply::LEN == 4 + 4 + 24 + size_of::<Sealed<16>>());
+    assert!(DataHeader::LEN == 4 + 4 + 8 && DataHeader::OVERHEAD == DataHeader::LEN + 16);
+};
