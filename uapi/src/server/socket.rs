@@ -1,0 +1,332 @@
+//! The socket file: made safely, found stale or in use, removed only by its owner.
+
+use super::watch::RemovalWatch;
+use crate::SOCKET_DIRECTORY;
+use crate::name::InterfaceName;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::socket::{self as sys, AddressFamily, Backlog, SockFlag, SockType, UnixAddr, sockopt};
+use nix::sys::stat::{Mode, fchmod};
+use nix::unistd::geteuid;
+use std::fmt;
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+/// Connections the kernel queues for us.
+const BACKLOG: i32 = 64;
+
+/// A listening configuration socket. Dropping it closes it, and removes its file if that is still the one it made.
+#[derive(Debug)]
+pub struct UapiSocket {
+    listener: UnixListener,
+    place: Option<Place>,
+}
+
+/// The file of a socket, by path and identity.
+#[derive(Debug)]
+struct Place {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+/// Who was at the door.
+#[derive(Debug)]
+pub enum Accepted {
+    /// Root or our own user. Reads and writes block.
+    Connection(UnixStream),
+    /// Somebody else; the connection is closed already.
+    Stranger {
+        /// Their user id.
+        uid: u32,
+    },
+    /// Nobody.
+    Nothing,
+}
+
+/// Why there is no socket. The text says what to do.
+#[derive(Debug)]
+pub enum BindError {
+    /// Another daemon serves this interface and answers.
+    AlreadyRunning {
+        /// Its socket.
+        path: PathBuf,
+    },
+    /// Something that is not a socket is in the way; it is left alone.
+    NotASocket {
+        /// What is in the way.
+        path: PathBuf,
+    },
+    /// The directory could be tampered with by others.
+    UnsafeDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// In which way.
+        reason: &'static str,
+    },
+    /// The descriptor handed over is not a listening unix stream socket.
+    NotListening,
+    /// The operating system refused.
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// What it said.
+        error: io::Error,
+    },
+}
+
+impl UapiSocket {
+    /// Makes the socket of an interface in the standard directory.
+    ///
+    /// # Errors
+    /// See [`BindError`]; nothing new is left behind, except perhaps the empty directory.
+    pub fn bind(name: &InterfaceName) -> Result<Self, BindError> {
+        Self::bind_in(Path::new(SOCKET_DIRECTORY), name)
+    }
+
+    /// As [`Self::bind`], in another directory. It is created with mode 0700 if absent; its parent has to exist.
+    ///
+    /// # Errors
+    /// As [`Self::bind`].
+    pub fn bind_in(directory: &Path, name: &InterfaceName) -> Result<Self, BindError> {
+        let handle = open_directory(directory)?;
+        // Two daemons that start together could each take the other's fresh socket for a stale one.
+        lock_for_a_while(&handle);
+        let path = directory.join(name.socket_file());
+        remove_if_stale(&path)?;
+        let io_error = |doing, error| BindError::Io { doing, path: path.clone(), error };
+        let fd = listen_at(&path).map_err(|error| io_error("create the socket", error.into()))?;
+        let metadata = fs::symlink_metadata(&path).map_err(|error| io_error("look at the new socket", error))?;
+        let place = Place { path: path.clone(), identity: identity(&metadata) };
+        let socket = Self { listener: UnixListener::from(fd), place: Some(place) };
+        if metadata.mode() & 0o777 != 0o600 {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
+                .map_err(|error| io_error("protect the new socket", error))?;
+        }
+        Ok(socket)
+    }
+
+    /// Takes over a socket that listens already: the descriptor that `WG_UAPI_FD` names. If it has a file, that file is
+    /// watched and at the end removed as if it were our own.
+    ///
+    /// # Errors
+    /// [`BindError::NotListening`], or `Io` when it cannot be made non-blocking.
+    pub fn adopt(fd: OwnedFd) -> Result<Self, BindError> {
+        let listens = sys::getsockopt(&fd, sockopt::AcceptConn).unwrap_or(false);
+        let stream = matches!(sys::getsockopt(&fd, sockopt::SockType), Ok(SockType::Stream));
+        let Ok(address) = sys::getsockname::<UnixAddr>(fd.as_raw_fd()) else { return Err(BindError::NotListening) };
+        if !listens || !stream {
+            return Err(BindError::NotListening);
+        }
+        let place = address.path().filter(|path| path.is_absolute()).and_then(|path| {
+            let metadata = fs::symlink_metadata(path).ok()?;
+            let identity = identity(&metadata);
+            metadata.file_type().is_socket().then(|| Place { path: path.to_owned(), identity })
+        });
+        let io_error =
+            |error| BindError::Io { doing: "take over the socket", path: PathBuf::from("WG_UAPI_FD"), error };
+        let flags = nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC);
+        nix::fcntl::fcntl(&fd, flags).map_err(|error| io_error(error.into()))?;
+        let listener = UnixListener::from(fd);
+        listener.set_nonblocking(true).map_err(io_error)?;
+        Ok(Self { listener, place })
+    }
+
+    /// The socket's file; `None` for an adopted one without.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.place.as_ref().map(|place| place.path.as_path())
+    }
+
+    /// Takes the next waiting connection, never blocking. The descriptor is readable when there is one.
+    ///
+    /// # Errors
+    /// Those of `accept`, for example having too many open files.
+    pub fn accept(&self) -> io::Result<Accepted> {
+        let stream = match self.listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                return match error.kind() {
+                    ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {
+                        Ok(Accepted::Nothing)
+                    }
+                    _ => Err(error),
+                };
+            }
+        };
+        // The modes of file and directory say the same; this holds even where somebody has loosened them.
+        let uid = sys::getsockopt(&stream, sockopt::PeerCredentials)?.uid();
+        if uid == 0 || uid == geteuid().as_raw() {
+            Ok(Accepted::Connection(stream))
+        } else {
+            Ok(Accepted::Stranger { uid })
+        }
+    }
+
+    /// Whether the file is still there and still ours. Always true without a file.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        self.place.as_ref().is_none_or(Place::is_ours)
+    }
+
+    /// Watches the file; `None` without a file.
+    ///
+    /// # Errors
+    /// When inotify's limits are reached, or the directory is gone already.
+    pub fn removal_watch(&self) -> io::Result<Option<RemovalWatch>> {
+        self.path().and_then(Path::parent).map(RemovalWatch::new).transpose()
+    }
+}
+
+impl AsFd for UapiSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+}
+
+impl Drop for UapiSocket {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.as_ref().filter(|place| place.is_ours()) {
+            // If it cannot be removed, the next start finds it stale and removes it then.
+            let _ = fs::remove_file(&place.path);
+        }
+    }
+}
+
+impl Place {
+    fn is_ours(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|metadata| identity(&metadata) == self.identity)
+    }
+}
+
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+fn open_directory(path: &Path) -> Result<File, BindError> {
+    let io_error = |doing, error| BindError::Io { doing, path: path.to_owned(), error };
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(io_error("create the directory", error)),
+    }
+    let flags = (OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits();
+    let unsafe_for = |reason| Err(BindError::UnsafeDirectory { path: path.to_owned(), reason });
+    let handle = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(handle) => handle,
+        Err(error) if matches!(error.raw_os_error(), Some(code) if [Errno::ELOOP as i32, Errno::ENOTDIR as i32].contains(&code)) =>
+        {
+            return unsafe_for("is a symbolic link or no directory");
+        }
+        Err(error) => return Err(io_error("open the directory", error)),
+    };
+    let metadata = handle.metadata().map_err(|error| io_error("look at the directory", error))?;
+    if metadata.uid() != 0 && metadata.uid() != geteuid().as_raw() {
+        return unsafe_for("belongs to another user");
+    }
+    if metadata.mode() & 0o022 != 0 {
+        return unsafe_for("can be written to by others");
+    }
+    Ok(handle)
+}
+
+/// Waits half a second at most: whoever may read the directory could hold the lock forever, and going on without it
+/// only reopens the small race that it closes. Closing the handle unlocks.
+fn lock_for_a_while(directory: &File) {
+    for _ in 0..50 {
+        if directory.try_lock().is_ok() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn remove_if_stale(path: &Path) -> Result<(), BindError> {
+    let io_error = |doing, error| Err(BindError::Io { doing, path: path.to_owned(), error });
+    let before = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return io_error("look at the old socket", error),
+    };
+    if !before.file_type().is_socket() {
+        return Err(BindError::NotASocket { path: path.to_owned() });
+    }
+    match knock(path) {
+        // EAGAIN: its queue is full, so somebody listens.
+        Ok(()) | Err(Errno::EAGAIN) => return Err(BindError::AlreadyRunning { path: path.to_owned() }),
+        Err(Errno::ECONNREFUSED) => {}
+        Err(Errno::ENOENT) => return Ok(()),
+        Err(error) => return io_error("find out whether somebody uses the old socket", error.into()),
+    }
+    match fs::symlink_metadata(path) {
+        Ok(now) if identity(&now) != identity(&before) => Err(BindError::AlreadyRunning { path: path.to_owned() }),
+        _ => match fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => io_error("remove the stale socket", error),
+            _ => Ok(()),
+        },
+    }
+}
+
+fn knock(path: &Path) -> nix::Result<()> {
+    let fd = unix_socket()?;
+    sys::connect(fd.as_raw_fd(), &UnixAddr::new(path)?)
+}
+
+fn listen_at(path: &Path) -> nix::Result<OwnedFd> {
+    let fd = unix_socket()?;
+    // On Linux the file gets the mode of the socket's inode less the umask. Setting it beforehand leaves no moment in
+    // which the file is open to others, and does not touch the umask, which belongs to the whole process.
+    fchmod(&fd, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    sys::bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+    let listening = Backlog::new(BACKLOG).and_then(|backlog| sys::listen(&fd, backlog));
+    if listening.is_err() {
+        // The listen error is the one to report; a file left behind is found stale next time.
+        let _ = fs::remove_file(path);
+    }
+    listening.map(|()| fd)
+}
+
+fn unix_socket() -> nix::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    sys::socket(AddressFamily::Unix, SockType::Stream, flags, None)
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AlreadyRunning { path } => write!(
+                f,
+                "a daemon for this interface is already running and answers at {}: stop it first, or use another name",
+                path.display()
+            ),
+            Self::NotASocket { path } => {
+                write!(f, "{} is in the way and is not a socket: move it away", path.display())
+            }
+            Self::UnsafeDirectory { path, reason } => write!(
+                f,
+                "{} {reason}: it has to be a directory of root or the daemon's user that only its owner can write to",
+                path.display()
+            ),
+            Self::NotListening => {
+                f.write_str("the descriptor in WG_UAPI_FD is not a listening unix stream socket: unset it, or pass one")
+            }
+            Self::Io { doing, path, error } => write!(f, "cannot {doing} ({}): {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}
