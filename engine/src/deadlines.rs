@@ -68,9 +68,9 @@ impl Deadlines {
         self.rise(position, Queued { at, slot }) == 0
     }
 
-    /// The earliest deadline of all.
-    pub(crate) fn earliest(&self) -> Option<Instant> {
-        self.queued(0).map(|queued| queued.at)
+    /// The earliest deadline of all, and whose it is.
+    pub(crate) fn earliest(&self) -> Option<(Instant, u32)> {
+        self.queued(0).map(|queued| (queued.at, queued.slot))
     }
 
     /// Takes out the slot with the earliest deadline if that is `now` or past.
@@ -142,5 +142,107 @@ impl Deadlines {
 
     fn queued(&self, position: u32) -> Option<Queued> {
         if position < self.len { self.cells.get(position).map(|cell| cell.queued) } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Random;
+    use std::vec;
+    use std::vec::Vec;
+
+    fn with_room(slots: u32) -> Deadlines {
+        let mut deadlines = Deadlines::new();
+        while let Some(len) = deadlines.short_of(slots) {
+            assert!(deadlines.install(Deadlines::make_page(len).unwrap()).is_none());
+        }
+        deadlines
+    }
+
+    fn check_shape(deadlines: &Deadlines) {
+        for position in 0..deadlines.len {
+            let queued = deadlines.queued(position).unwrap();
+            assert_eq!(deadlines.cells.get(queued.slot).unwrap().position, position);
+            assert!(position == 0 || deadlines.at((position - 1) / 4) <= queued.at);
+        }
+        let queued =
+            (0..deadlines.cells.capacity()).filter(|slot| deadlines.cells.get(*slot).unwrap().position != NOWHERE);
+        assert_eq!(queued.count(), deadlines.len as usize);
+    }
+
+    #[test]
+    fn the_queue_is_a_list_with_the_smallest_taken_out() {
+        let mut random = Random::new(4);
+        for slots in [1, 7, 300] {
+            let mut deadlines = with_room(slots);
+            let mut model: Vec<u64> = vec![u64::MAX; slots as usize];
+            let mut now = 0;
+            let mut popped = 0;
+            for step in 0..70_000 {
+                let slot = random.below(u64::from(slots)) as u32;
+                let earliest = *model.iter().min().unwrap();
+                match random.below(8) {
+                    0..5 => {
+                        // Few different times, so that many are equal.
+                        let at = now + random.below(50);
+                        let lowers = at < model[slot as usize];
+                        assert_eq!(deadlines.lower(slot, Instant::from_nanos(at)), at < earliest);
+                        if lowers {
+                            model[slot as usize] = at;
+                        }
+                    }
+                    5 => {
+                        deadlines.remove(slot);
+                        model[slot as usize] = u64::MAX;
+                    }
+                    _ => {
+                        now += random.below(4);
+                        match deadlines.pop_due(Instant::from_nanos(now)) {
+                            Some(slot) => {
+                                assert_eq!(model[slot as usize], earliest);
+                                assert!(earliest <= now);
+                                model[slot as usize] = u64::MAX;
+                                popped += 1;
+                            }
+                            None => assert!(earliest > now),
+                        }
+                    }
+                }
+                let earliest = model.iter().min().copied().filter(|at| *at != u64::MAX);
+                assert_eq!(deadlines.earliest().map(|(at, _)| at.as_nanos()), earliest);
+                if step % 64 == 0 {
+                    check_shape(&deadlines);
+                }
+            }
+            assert!(popped > 1000);
+        }
+    }
+
+    #[test]
+    fn a_later_deadline_changes_nothing_and_never_is_none() {
+        let mut deadlines = with_room(64);
+        let at = Instant::from_nanos;
+        assert!(!deadlines.lower(3, Instant::NEVER));
+        assert_eq!(deadlines.earliest(), None);
+        assert!(deadlines.lower(3, at(10)));
+        assert!(!deadlines.lower(3, at(11)));
+        assert!(!deadlines.lower(3, at(10)));
+        assert!(!deadlines.lower(4, at(10)), "not earlier than the earliest");
+        assert!(deadlines.lower(4, at(9)));
+        assert_eq!(deadlines.pop_due(at(8)), None);
+        assert_eq!(deadlines.pop_due(at(9)), Some(4));
+        assert_eq!(deadlines.pop_due(at(9)), None);
+        assert!(!deadlines.lower(64, at(1)), "a slot there is no room for");
+        deadlines.remove(64);
+        deadlines.remove(u32::MAX);
+        assert_eq!(deadlines.earliest(), Some((at(10), 3)));
+    }
+
+    #[test]
+    fn a_page_of_the_wrong_length_is_handed_back() {
+        let mut deadlines = Deadlines::new();
+        assert_eq!(deadlines.short_of(65), Some(64));
+        assert!(deadlines.install(Deadlines::make_page(128).unwrap()).is_some());
     }
 }

@@ -146,3 +146,125 @@ impl Entry {
         self.index == index && !self.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Random;
+    use std::collections::BTreeMap;
+    use std::vec::Vec;
+
+    fn make_room(indices: &mut Indices, peers: u32) {
+        while let Some(len) = indices.short_of(peers) {
+            assert!(indices.install(Indices::make_page(len).unwrap()).is_none());
+        }
+    }
+
+    fn peer(number: u64) -> PeerRef {
+        PeerRef { slot: (number % 1000) as u32, generation: (number >> 32) as u32 }
+    }
+
+    fn check_all(indices: &Indices, model: &BTreeMap<u32, PeerRef>) {
+        for (index, peer) in model {
+            assert_eq!(indices.get(*index), Some(*peer));
+        }
+        let places = 0..indices.buckets.capacity();
+        let entries = places.flat_map(|place| indices.buckets.get(place).unwrap().0).filter(|entry| !entry.is_empty());
+        assert_eq!(entries.count(), model.len());
+    }
+
+    #[test]
+    fn the_table_is_a_map_before_while_and_after_it_grows() {
+        let mut random = Random::new(5);
+        let mut indices = Indices::new();
+        let mut model = BTreeMap::new();
+        let mut known: Vec<u32> = Vec::new();
+        let mut calls = 0;
+        for step in 0..300_000_u32 {
+            if step % 20_000 == 0 {
+                // Peers are added, but their indices come while the growth is still going on.
+                make_room(&mut indices, 64 + step / 100);
+            }
+            if step % 50 == 0 {
+                calls += u32::from(indices.grow());
+            }
+            let index = match known.get(random.below(4000) as usize) {
+                Some(index) if random.below(2) == 0 => *index,
+                _ => random.next() as u32,
+            };
+            match random.below(8) {
+                0..4 => {
+                    let peer = peer(random.next());
+                    let taken = model.contains_key(&index);
+                    if indices.insert(index, peer) {
+                        assert!(!taken);
+                        model.insert(index, peer);
+                        known.push(index);
+                    }
+                }
+                4..7 => assert_eq!(indices.remove(index), model.remove(&index)),
+                _ => assert_eq!(indices.get(index), model.get(&index).copied()),
+            }
+            if step % 5000 == 0 {
+                check_all(&indices, &model);
+            }
+        }
+        while indices.grow() {
+            calls += 1;
+            check_all(&indices, &model);
+        }
+        assert!(calls > 400 && model.len() > 1000, "{calls} calls, {} entries", model.len());
+    }
+
+    #[test]
+    fn four_indices_a_peer_are_always_found() {
+        let mut random = Random::new(6);
+        for peers in [1, 2, 64, 100, 128, 5000, 16_384] {
+            let mut indices = Indices::new();
+            make_room(&mut indices, peers);
+            while indices.grow() {}
+            let (mut draws, mut most) = (0, 0);
+            for number in 0..peers * 4 {
+                let peer = PeerRef { slot: number / 4, generation: 0 };
+                let took = (1..).find(|_| indices.insert(random.next() as u32, peer)).unwrap();
+                draws += took;
+                most = most.max(took);
+            }
+            assert!(most <= 8, "{most} draws");
+            assert!(draws - peers * 4 <= peers * 4 / 20, "{draws} draws for {peers} peers");
+        }
+    }
+
+    #[test]
+    fn a_split_moves_a_full_bucket_without_losing_an_entry() {
+        let mut indices = Indices::new();
+        make_room(&mut indices, 64);
+        indices.split();
+        for number in 0..8 {
+            assert!(indices.insert(number * 8, PeerRef { slot: 0, generation: number }));
+        }
+        assert!(!indices.insert(64, peer(0)), "the bucket is full");
+        while indices.grow() {
+            assert!((0..8).all(|number| indices.get(number * 8) == Some(PeerRef { slot: 0, generation: number })));
+        }
+        assert_eq!(indices.len, 64);
+        assert!(indices.insert(64, peer(0)));
+    }
+
+    #[test]
+    fn without_room_there_is_nothing_to_find() {
+        let mut indices = Indices::new();
+        assert_eq!(indices.short_of(0), Some(64));
+        assert!(!indices.grow());
+        assert_eq!((indices.get(0), indices.remove(0)), (None, None));
+        assert!(!indices.insert(0, peer(0)));
+        make_room(&mut indices, 1);
+        while indices.grow() {}
+        assert_eq!(indices.get(0), None);
+        assert!(indices.insert(0, peer(0)), "zero is an index like any other");
+        assert!(!indices.insert(0, peer(1)), "taken");
+        assert!(!indices.insert(1, PeerRef { slot: u32::MAX, generation: 0 }));
+        assert_eq!(indices.remove(0), Some(peer(0)));
+        assert_eq!(indices.get(0), None);
+    }
+}

@@ -136,3 +136,207 @@ const fn add(a: u16, b: u16) -> u16 {
     let (sum, carry) = a.overflowing_add(b);
     sum.wrapping_add(carry as u16)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Random;
+    use std::vec::Vec;
+
+    fn v4(ihl: u8, len: u16, tos: u8) -> [u8; 40] {
+        let mut head = [0; 40];
+        head[0] = 0x40 | ihl;
+        head[1] = tos;
+        head[2..4].copy_from_slice(&len.to_be_bytes());
+        head[12..20].copy_from_slice(&[10, 0, 0, 1, 192, 0, 2, 7]);
+        head
+    }
+
+    fn v6(payload: u16, class: u8) -> [u8; 40] {
+        let mut head = [0; 40];
+        head[..4].copy_from_slice(&(6 << 28 | u32::from(class) << 20 | 0xa_bcde).to_be_bytes());
+        head[4..6].copy_from_slice(&payload.to_be_bytes());
+        head[8..24].copy_from_slice(&"2001:db8::1".parse::<Ipv6Addr>().unwrap().octets());
+        head[24..].copy_from_slice(&"fe80::2".parse::<Ipv6Addr>().unwrap().octets());
+        head
+    }
+
+    fn len_of(head: &[u8], available: usize) -> Option<usize> {
+        parse(head, available).map(|inner| inner.len)
+    }
+
+    #[test]
+    fn the_header_says_who_and_how_long() {
+        let inner = parse(&v4(5, 21, 0xb9), 64).unwrap();
+        assert_eq!(inner.source, Ipv4Addr::new(10, 0, 0, 1));
+        assert_eq!(inner.destination, Ipv4Addr::new(192, 0, 2, 7));
+        assert_eq!((inner.len, inner.tos), (21, 0xb9));
+        let inner = parse(&v6(1, 0xb9), 64).unwrap();
+        assert_eq!(inner.source, "2001:db8::1".parse::<Ipv6Addr>().unwrap());
+        assert_eq!(inner.destination, "fe80::2".parse::<Ipv6Addr>().unwrap());
+        assert_eq!((inner.len, inner.tos), (41, 0xb9));
+    }
+
+    #[test]
+    fn ipv4_length_is_at_least_the_header_and_at_most_what_is_there() {
+        assert_eq!(len_of(&v4(5, 20, 0), 20), Some(20));
+        assert_eq!(len_of(&v4(5, 20, 0)[..20], 20), Some(20));
+        assert_eq!(len_of(&v4(5, 20, 0), 19), None);
+        assert_eq!(len_of(&v4(5, 20, 0)[..19], 20), None);
+        assert_eq!(len_of(&v4(5, 19, 0), 32), None);
+        assert_eq!(len_of(&v4(5, 0, 0), 32), None);
+        assert_eq!(len_of(&v4(5, 33, 0), 32), None);
+        assert_eq!(len_of(&v4(5, 65_535, 0), 65_534), None);
+        assert_eq!(len_of(&v4(5, 65_535, 0), 65_536), Some(65_535));
+        assert_eq!(len_of(&v4(4, 40, 0), 48), None, "a header of 16 bytes");
+        assert_eq!(len_of(&v4(15, 59, 0), 64), None, "a header of 60 bytes");
+        assert_eq!(len_of(&v4(15, 60, 0), 64), Some(60));
+    }
+
+    #[test]
+    fn ipv6_length_is_counted_in_more_than_16_bits() {
+        assert_eq!(len_of(&v6(0, 0), 40), Some(40));
+        assert_eq!(len_of(&v6(0, 0), 39), None);
+        assert_eq!(len_of(&v6(0, 0)[..39], 48), None);
+        assert_eq!(len_of(&v6(1, 0), 40), None);
+        assert_eq!(len_of(&v6(8, 0), 48), Some(48));
+        // 65,535 + 40 is 39 in 16 bits, which would be "shorter than available".
+        assert_eq!(len_of(&v6(65_535, 0), 1420), None);
+        assert_eq!(len_of(&v6(65_535, 0), 65_574), None);
+        assert_eq!(len_of(&v6(65_535, 0), 65_575), Some(65_575));
+        assert_eq!(len_of(&v6(0, 0), 70_000), Some(40), "a jumbogram");
+    }
+
+    #[test]
+    fn nothing_else_is_a_packet() {
+        assert_eq!(len_of(&[], 0), None);
+        assert_eq!(len_of(&[], 100), None);
+        assert_eq!(len_of(&[0x45], 1), None);
+        assert_eq!(len_of(&v4(5, 20, 0), 0), None);
+        for version in (0..16).filter(|version| ![4, 6].contains(version)) {
+            let mut head = v4(5, 40, 0);
+            head[0] = version << 4 | 5;
+            assert_eq!(len_of(&head, 40), None);
+        }
+    }
+
+    /// Grows the packet byte by byte while it is not a multiple of 16, and never past the MTU.
+    fn slow_padded_len(len: usize, mtu: usize) -> usize {
+        let mut last = len;
+        while mtu != 0 && last > mtu {
+            last -= mtu;
+        }
+        if last == mtu && len != mtu {
+            return len; // a whole number of MTUs is full
+        }
+        let mut padded = len;
+        while last % 16 != 0 && (mtu == 0 || last < mtu) {
+            last += 1;
+            padded += 1;
+        }
+        padded
+    }
+
+    #[test]
+    fn padding_is_to_16_but_not_past_the_mtu() {
+        for mtu in [0, 1, 15, 16, 17, 576, 1280, 1400, 1412, 1420, 1423, 1424, 9000, 65_535] {
+            for len in 0..=4000 {
+                assert_eq!(padded_len(len, mtu), slow_padded_len(len, mtu), "{len} bytes, MTU {mtu}");
+            }
+        }
+        assert_eq!(padded_len(0, 1420), 0);
+        assert_eq!(padded_len(1, 1420), 16);
+        assert_eq!(padded_len(1409, 1420), 1420);
+        assert_eq!(padded_len(1420, 1420), 1420);
+        assert_eq!(padded_len(1421, 1420), 1436);
+        assert_eq!(padded_len(usize::MAX, 0), usize::MAX);
+        assert_eq!(padded_len(usize::MAX, 1420), usize::MAX);
+    }
+
+    /// RFC 6040, figure 4. Rows: inner header; columns: outer header Not-ECT, ECT(0), ECT(1), CE.
+    #[test]
+    fn leaving_the_tunnel_is_figure_4() {
+        const DROP: u8 = 255;
+        let (not, ect1, ect0, ce) = (0, 1, 2, 3);
+        let figure = [
+            (not, [not, not, not, DROP]),
+            (ect0, [ect0, ect0, ect1, ce]),
+            (ect1, [ect1, ect1, ect1, ce]),
+            (ce, [ce, ce, ce, ce]),
+        ];
+        for (inner, row) in figure {
+            for (outer, expected) in [not, ect0, ect1, ce].into_iter().zip(row) {
+                // DSCP bits around them change nothing.
+                for dscp in [0, 0x88, 0xfc] {
+                    let (result, delivered) = match decapsulate(outer | dscp, inner | dscp) {
+                        Ecn::Keep => (Ecn::Keep, inner),
+                        Ecn::Mark(ecn) => (Ecn::Mark(ecn), ecn),
+                        Ecn::Drop => (Ecn::Drop, DROP),
+                    };
+                    assert_eq!(delivered, expected, "outer {outer}, inner {inner}");
+                    assert_ne!(result, Ecn::Mark(inner), "a mark is a change");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn entering_the_tunnel_copies_ecn_and_hides_dscp() {
+        for tos in 0..=255 {
+            assert_eq!(encapsulated_tos(tos), tos % 4);
+        }
+    }
+
+    /// RFC 791: the ones' complement of the ones' complement sum of all words.
+    fn checksum(header: &[u8]) -> u16 {
+        let sum: u32 = header.chunks(2).map(|word| u32::from(word[0]) * 256 + u32::from(word[1])).sum();
+        let sum = sum % 65_535;
+        !(if sum == 0 { 65_535 } else { sum as u16 })
+    }
+
+    fn with_checksum(mut head: [u8; 40], header_len: usize) -> [u8; 40] {
+        head[10..12].fill(0);
+        let sum = checksum(&head[..header_len]);
+        head[10..12].copy_from_slice(&sum.to_be_bytes());
+        head
+    }
+
+    #[test]
+    fn the_checksum_follows_the_mark() {
+        let mut random = Random::new(9);
+        for _ in 0..50_000 {
+            let words: Vec<u8> = (0..5).flat_map(|_| random.next().to_be_bytes()).collect();
+            let mut head: [u8; 40] = words.try_into().unwrap();
+            let ihl = 5 + random.below(6) as u8;
+            head[0] = 0x40 | ihl;
+            let before = with_checksum(head, usize::from(ihl) * 4);
+            for ecn in 0..4 {
+                let mut after = before;
+                set_ecn(&mut after, ecn);
+                let mut expected = before;
+                expected[1] = before[1] / 4 * 4 + ecn;
+                assert_eq!(after, with_checksum(expected, usize::from(ihl) * 4));
+            }
+            // A wrong checksum stays wrong, so that the receiver sees it.
+            let mut damaged = before;
+            damaged[10] ^= 1;
+            let wrong = damaged;
+            set_ecn(&mut damaged, !wrong[1]);
+            assert_ne!(damaged, with_checksum(damaged, usize::from(ihl) * 4));
+        }
+    }
+
+    #[test]
+    fn the_traffic_class_alone_changes() {
+        for class in 0..=255 {
+            for ecn in 0..4 {
+                let mut head = v6(1234, class);
+                set_ecn(&mut head, ecn | 0xf4);
+                assert_eq!(head, v6(1234, class / 4 * 4 + ecn));
+            }
+        }
+        let mut other = [0x77; 40];
+        set_ecn(&mut other, 1);
+        assert_eq!(other, [0x77; 40]);
+    }
+}

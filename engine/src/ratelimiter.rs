@@ -109,3 +109,123 @@ impl Bucket {
         now.since(self.last) >= UNUSED || self.last.since(now) >= UNUSED
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Random;
+    use core::net::{Ipv4Addr, Ipv6Addr};
+    use std::collections::BTreeMap;
+    use std::vec::Vec;
+
+    const MS: u64 = 1_000_000;
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_nanos(ms * MS)
+    }
+
+    fn v4(last: u8) -> Source {
+        Source::V4([192, 0, 2, last])
+    }
+
+    #[test]
+    fn five_at_once_then_one_every_50_ms() {
+        let mut buckets = Buckets::new(8).unwrap();
+        let mut sent = Vec::new();
+        for (ms, tries) in [(0, 6), (50, 2), (150, 3), (199, 1), (200, 2), (10_000, 6)] {
+            let passed = (0..tries).filter(|_| buckets.allow(at(ms), 7, v4(1))).count();
+            sent.push((ms, passed));
+        }
+        assert_eq!(sent, [(0, 5), (50, 1), (150, 2), (199, 0), (200, 1), (10_000, 5)]);
+    }
+
+    /// The same bucket as one number, the time at which all that was sent is paid for: a message may pass while that
+    /// is less than 250 ms ahead of now, itself included.
+    #[test]
+    fn each_source_spends_as_if_it_were_alone() {
+        let mut random = Random::new(8);
+        let mut buckets = Buckets::new(64).unwrap();
+        let mut paid_until: BTreeMap<u8, u64> = BTreeMap::new();
+        let (mut now, mut passed) = (0, 0);
+        for _ in 0..200_000 {
+            now += match random.below(40) {
+                0 => random.below(2_000 * MS),
+                1..20 => random.below(10 * MS),
+                _ => 0,
+            };
+            let source = random.below(8) as u8;
+            // All in one set, which they fill.
+            let allowed = buckets.allow(Instant::from_nanos(now), 3, v4(source));
+            let paid = paid_until.entry(source).or_default();
+            let next = (*paid).max(now) + 50 * MS;
+            assert_eq!(allowed, next - now <= 250 * MS);
+            if allowed {
+                *paid = next;
+                passed += 1;
+            }
+        }
+        assert!(passed > 1000 && passed < 190_000, "{passed}");
+    }
+
+    #[test]
+    fn a_full_set_refuses_until_somebody_was_silent_for_a_second() {
+        let mut buckets = Buckets::new(8).unwrap();
+        assert!((0..8).all(|source| buckets.allow(at(0), 0, v4(source))));
+        assert!(!buckets.allow(at(0), 0, v4(100)));
+        assert!(!buckets.allow(at(999), 0, v4(100)));
+        // A source keeps its place by asking, refused or not, and keeps its debts with it.
+        assert!((0..7).all(|source| buckets.allow(at(999), 0, v4(source))));
+        assert!(buckets.allow(at(1000), 0, v4(100)), "the eighth's place");
+        assert!(!buckets.allow(at(1000), 0, v4(101)));
+        assert!(!buckets.allow(at(1000), 0, v4(7)));
+    }
+
+    #[test]
+    fn the_hash_chooses_the_set() {
+        let mut buckets = Buckets::new(1000).unwrap();
+        assert_eq!(buckets.0.len(), 128);
+        for set in 0..128 {
+            assert!((0..8).all(|source| buckets.allow(at(0), set, v4(source))));
+            assert!(!buckets.allow(at(0), set | 0xdead_0000_0000_0000, v4(9)));
+        }
+        assert_eq!(Buckets::new(0).unwrap().0.len(), 1);
+        assert_eq!(Buckets::new(8).unwrap().0.len(), 1);
+        assert_eq!(Buckets::new(9).unwrap().0.len(), 2);
+    }
+
+    #[test]
+    fn a_clock_set_back_neither_locks_out_nor_pays_twice() {
+        let mut buckets = Buckets::new(8).unwrap();
+        let now = 100_000;
+        assert_eq!((0..9).filter(|_| buckets.allow(at(now), 0, v4(1))).count(), 5);
+        // A little: times of several CPUs. Nothing is earned until the latest time is passed by 50 ms.
+        assert!(!buckets.allow(at(now - 100), 0, v4(1)));
+        assert!(!buckets.allow(at(now), 0, v4(1)));
+        assert!(!buckets.allow(at(now - 999), 0, v4(1)));
+        assert!(!buckets.allow(at(now + 49), 0, v4(1)));
+        assert!(buckets.allow(at(now + 50), 0, v4(1)));
+        // A lot: what the entries say means nothing any more.
+        assert!((2..9).all(|source| buckets.allow(at(now), 0, v4(source))));
+        assert!(!buckets.allow(at(now), 0, v4(9)));
+        assert_eq!((0..9).filter(|_| buckets.allow(at(5), 0, v4(1))).count(), 5);
+        assert!(buckets.allow(at(5), 0, v4(9)));
+        assert!(!buckets.allow(at(5), 0, v4(1)));
+        // At the ends of time.
+        assert!(buckets.allow(Instant::NEVER, 0, v4(1)));
+        assert!(buckets.allow(Instant::ZERO, 0, v4(1)));
+    }
+
+    #[test]
+    fn a_source_is_an_ipv4_address_or_an_ipv6_network_of_64_bits() {
+        let source = |ip: &str, port| Source::of(&SocketAddr::new(ip.parse().unwrap(), port));
+        assert_eq!(source("192.0.2.1", 1), source("192.0.2.1", 2));
+        assert_ne!(source("192.0.2.1", 1), source("192.0.2.2", 1));
+        assert_eq!(source("2001:db8:1:2::1", 1), source("2001:db8:1:2:ffff::", 2));
+        assert_ne!(source("2001:db8:1:2::1", 1), source("2001:db8:1:3::1", 1));
+        assert_eq!(source("::ffff:192.0.2.1", 1), source("192.0.2.1", 1), "one address, not one of a network");
+        assert_eq!(Source::of(&(Ipv4Addr::new(1, 2, 3, 4), 5).into()).to_bytes(), [4, 1, 2, 3, 4, 0, 0, 0, 0]);
+        let v6 = Source::of(&(Ipv6Addr::new(0x0102, 0x0304, 0, 0, 1, 1, 1, 1), 5).into());
+        assert_eq!(v6.to_bytes(), [6, 1, 2, 3, 4, 0, 0, 0, 0]);
+        assert_ne!(Source::of(&(Ipv4Addr::new(1, 2, 3, 4), 5).into()), v6);
+    }
+}

@@ -83,3 +83,146 @@ impl<const WORDS: usize> Ring<WORDS> {
         1 << (counter % WORD)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Random;
+    use std::collections::BTreeSet;
+
+    /// Everything that was ever accepted.
+    struct Model {
+        seen: BTreeSet<u64>,
+        reach: u128,
+    }
+
+    impl Model {
+        fn new(reach: u128) -> Self {
+            Self { seen: BTreeSet::new(), reach }
+        }
+
+        fn accept(&mut self, counter: u64) -> bool {
+            let greatest = self.seen.last().copied().unwrap_or(0);
+            u128::from(counter) + self.reach >= u128::from(greatest) && self.seen.insert(counter)
+        }
+    }
+
+    fn check<const WORDS: usize>(window: &mut Ring<WORDS>, counter: u64, expected: bool) {
+        assert_eq!(window.would_accept(counter), expected, "would accept {counter}");
+        assert_eq!(window.accept(counter), expected, "accept {counter}");
+        assert!(!window.would_accept(counter), "{counter} again");
+    }
+
+    #[test]
+    fn the_window_has_8192_bits_and_reaches_back_8128() {
+        assert_eq!(size_of::<Window>(), 8192 / 8 + 8);
+        let mut window = Window::new();
+        check(&mut window, 0, true);
+        check(&mut window, 0, false);
+        check(&mut window, 1, true);
+        check(&mut window, 9, true);
+        check(&mut window, 8, true);
+        check(&mut window, 9, false);
+        check(&mut window, 8130, true);
+        check(&mut window, 2, true);
+        check(&mut window, 1, false);
+        check(&mut window, 8131, true);
+        check(&mut window, 3, true);
+        check(&mut window, 8140, true);
+        check(&mut window, 11, false);
+        check(&mut window, 12, true);
+        // Four windows further, everything between is open.
+        check(&mut window, 40_000, true);
+        check(&mut window, 40_000 - 8129, false);
+        check(&mut window, 40_000 - 8128, true);
+        check(&mut window, 40_000 - 8127, true);
+        check(&mut window, 40_000 - 8128, false);
+    }
+
+    #[test]
+    fn every_counter_once_upwards_and_downwards() {
+        let mut window = Window::new();
+        for counter in 0..20_000 {
+            check(&mut window, counter, true);
+        }
+        for counter in (0..20_000).rev() {
+            check(&mut window, counter, false);
+        }
+        let mut window = Window::new();
+        check(&mut window, 8128, true);
+        for counter in (0..8128).rev() {
+            check(&mut window, counter, true);
+        }
+    }
+
+    #[test]
+    fn the_last_counters_of_all_do_not_overflow() {
+        let mut window = Window::new();
+        check(&mut window, u64::MAX - 1, true);
+        check(&mut window, u64::MAX, true);
+        check(&mut window, u64::MAX, false);
+        check(&mut window, u64::MAX - 8128, true);
+        check(&mut window, u64::MAX - 8129, false);
+        check(&mut window, 0, false);
+        for counter in u64::MAX - 8127..u64::MAX - 1 {
+            check(&mut window, counter, true);
+        }
+    }
+
+    #[test]
+    fn random_counters_are_judged_as_by_a_set() {
+        let mut random = Random::new(3);
+        for start in [0, 1 << 32, u64::MAX - 200_000] {
+            let mut window = Window::new();
+            let mut model = Model::new(8128);
+            let mut around = start;
+            for _ in 0..60_000 {
+                let counter = match random.below(16) {
+                    0 => around.saturating_add(random.below(20_000)),
+                    1..5 => around.saturating_sub(8100 + random.below(64)),
+                    5..10 => around.saturating_add(random.below(64)),
+                    _ => around.saturating_sub(random.below(8300)),
+                };
+                let expected = model.accept(counter);
+                check(&mut window, counter, expected);
+                around = around.max(counter.min(start.saturating_add(190_000)));
+            }
+        }
+    }
+
+    /// A ring of two words, 128 bits reaching back 64: all sequences of four counters out of the edges.
+    #[test]
+    fn every_short_sequence_in_a_small_ring() {
+        const EDGES: [u64; 21] = [
+            0,
+            1,
+            2,
+            62,
+            63,
+            64,
+            65,
+            66,
+            126,
+            127,
+            128,
+            129,
+            190,
+            191,
+            192,
+            193,
+            255,
+            256,
+            320,
+            u64::MAX - 64,
+            u64::MAX,
+        ];
+        for number in 0..EDGES.len().pow(4) {
+            let mut window = Ring::<2>::new();
+            let mut model = Model::new(64);
+            for digit in 0..4 {
+                let counter = EDGES[number / EDGES.len().pow(digit) % EDGES.len()];
+                check(&mut window, counter, model.accept(counter));
+            }
+        }
+    }
+}
