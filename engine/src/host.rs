@@ -97,7 +97,7 @@ pub enum Rank {
 }
 
 /// A mutual exclusion lock around a value, without poisoning.
-pub trait Lock<T>: Sized + Sync {
+pub trait Lock<T>: Sized + Send + Sync {
     /// A lock of that rank around `value`.
     ///
     /// # Errors
@@ -111,7 +111,7 @@ pub trait Lock<T>: Sized + Sync {
 /// A lock whose read section many packets share, around values that change only by configuration and handshakes.
 ///
 /// Read sections are never nested.
-pub trait Table<T>: Sized + Sync {
+pub trait Table<T>: Sized + Send + Sync {
     /// A lock around `value`, of rank [`Rank::Tables`].
     ///
     /// # Errors

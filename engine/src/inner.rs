@@ -230,7 +230,7 @@ mod tests {
             return len; // a whole number of MTUs is full
         }
         let mut padded = len;
-        while last % 16 != 0 && (mtu == 0 || last < mtu) {
+        while !last.is_multiple_of(16) && (mtu == 0 || last < mtu) {
             last += 1;
             padded += 1;
         }

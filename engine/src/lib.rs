@@ -31,12 +31,18 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod config;
 mod cookie;
 mod deadlines;
+pub mod device;
+pub mod egress;
+pub mod handshake;
 pub mod host;
 mod indices;
+pub mod ingress;
 pub mod inner;
-mod memory;
+pub mod listing;
+pub mod memory;
 pub mod message;
 mod noise;
 pub mod packet;
@@ -47,6 +53,8 @@ pub mod reason;
 mod replay;
 pub mod routes;
 pub mod secret;
+pub mod session;
 #[cfg(test)]
 mod testing;
 pub mod time;
+pub mod timers;

@@ -370,3 +370,6 @@ fn hmac(crypto: &impl Crypto, out: &mut Secret, key: &Secret, data: &[u8], more:
     pad(&mut padded, OUTER);
     crypto.hash(out.expose_mut(), &[padded.expose(), &[OUTER; 32], inner.expose()]);
 }
+
+#[cfg(test)]
+mod tests;

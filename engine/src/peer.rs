@@ -1,4 +1,19 @@
-//! One peer: what is known of it, and what is kept while it is configured.
+//! One peer: who it is, where it is, the handshake and sessions with it, and what is counted.
+
+use crate::cookie::CookieJar;
+use crate::host::{Host, Staged, StagedPacket};
+use crate::noise::{Initiating, Remote};
+use crate::reason::Reason;
+use crate::secret::{PublicKey, Secret};
+use crate::session::{Keypairs, Retired};
+use crate::time::{Instant, Tai64n};
+use crate::timers::{Expired, Timer, Timers};
+use core::net::{IpAddr, SocketAddr};
+
+/// Datagrams that may wait for a session, per peer.
+pub(crate) const MAX_STAGED_DATAGRAMS: u32 = 128;
+/// Memory of the host that they may occupy, per peer.
+pub(crate) const MAX_STAGED_BYTES: usize = 1 << 20;
 
 /// Names a peer for a while: its place in the device, and how often that place has been used.
 ///
@@ -7,4 +22,151 @@
 pub struct PeerRef {
     pub(crate) slot: u32,
     pub(crate) generation: u32,
+}
+
+/// Where a peer is reached, and from where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The peer's address and port, with the scope of a link-local one.
+    pub remote: SocketAddr,
+    /// The local address that its packets come in on, to be the source of what goes back.
+    pub source: Option<Source>,
+}
+
+/// A local address and the interface it was seen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Local address.
+    pub address: IpAddr,
+    /// Interface index, as the operating system numbers them.
+    pub interface: u32,
+}
+
+/// Everything about one peer. All of it is protected by the peer's lock; nothing here takes another.
+pub(crate) struct Peer<H: Host> {
+    pub(crate) static_key: PublicKey,
+    /// X25519 of both static keys, computed when either is configured.
+    pub(crate) static_static: Secret,
+    pub(crate) preshared: Secret,
+    pub(crate) endpoint: Option<Endpoint>,
+    /// Our initiation under way. One at a time, and an accepted initiation of the other side ends it.
+    pub(crate) handshake: Option<Initiating>,
+    pub(crate) keypairs: Keypairs,
+    pub(crate) cookies: CookieJar,
+    pub(crate) timers: Timers,
+    /// Greatest timestamp received in an authentic initiation; lives as long as the peer's entry.
+    pub(crate) greatest_stamp: Tai64n,
+    pub(crate) last_initiation_received: Option<Instant>,
+    pub(crate) last_stamp_sent: Tai64n,
+    pub(crate) last_handshake: Option<Instant>,
+    staged: H::Staged,
+    staged_datagrams: u32,
+    staged_bytes: usize,
+    /// Staged packets are on their way out; newer ones queue up behind them.
+    pub(crate) flushing: bool,
+    pub(crate) rx_bytes: u64,
+    pub(crate) tx_bytes: u64,
+    drops: [u32; Reason::COUNT],
+}
+
+impl<H: Host> Peer<H> {
+    pub(crate) fn new(static_key: PublicKey, static_static: Secret, seed: u32) -> Self {
+        Self {
+            static_key,
+            static_static,
+            preshared: Secret::ZERO,
+            endpoint: None,
+            handshake: None,
+            keypairs: Keypairs::default(),
+            cookies: CookieJar::new(),
+            timers: Timers::new(seed),
+            greatest_stamp: Tai64n::ZERO,
+            last_initiation_received: None,
+            last_stamp_sent: Tai64n::ZERO,
+            last_handshake: None,
+            staged: H::Staged::default(),
+            staged_datagrams: 0,
+            staged_bytes: 0,
+            flushing: false,
+            rx_bytes: 0,
+            tx_bytes: 0,
+            drops: [0; Reason::COUNT],
+        }
+    }
+
+    /// What a handshake needs to know of the peer, to be used outside the lock.
+    pub(crate) fn remote(&self) -> Remote {
+        Remote {
+            static_key: self.static_key.0,
+            static_static: self.static_static.clone(),
+            preshared: self.preshared.clone(),
+        }
+    }
+
+    pub(crate) fn count_drop(&mut self, reason: Reason, packets: u32) {
+        if let Some(count) = self.drops.get_mut(reason.index()) {
+            *count = count.saturating_add(packets);
+        }
+    }
+
+    pub(crate) const fn drops(&self) -> &[u32; Reason::COUNT] {
+        &self.drops
+    }
+
+    /// Queues a packet behind the others, the oldest making room for it first. Gives what was pushed out.
+    pub(crate) fn stage(&mut self, packet: <H::Staged as Staged>::Packet) -> (H::Staged, u32) {
+        let mut evicted = H::Staged::default();
+        let mut dropped = 0_u32;
+        let (datagrams, bytes) = (packet.datagrams(), packet.bytes());
+        while self.staged_datagrams.saturating_add(datagrams) > MAX_STAGED_DATAGRAMS
+            || self.staged_bytes.saturating_add(bytes) > MAX_STAGED_BYTES
+        {
+            let Some(oldest) = self.staged.pop() else { break };
+            self.staged_datagrams = self.staged_datagrams.saturating_sub(oldest.datagrams());
+            self.staged_bytes = self.staged_bytes.saturating_sub(oldest.bytes());
+            dropped = dropped.saturating_add(oldest.datagrams());
+            evicted.push(oldest);
+        }
+        self.staged_datagrams = self.staged_datagrams.saturating_add(datagrams);
+        self.staged_bytes = self.staged_bytes.saturating_add(bytes);
+        self.staged.push(packet);
+        (evicted, dropped)
+    }
+
+    /// Takes all staged packets and says how many datagrams they become.
+    pub(crate) fn take_staged(&mut self) -> (H::Staged, u32) {
+        self.staged_bytes = 0;
+        (core::mem::take(&mut self.staged), core::mem::take(&mut self.staged_datagrams))
+    }
+
+    pub(crate) const fn staged(&self) -> (u32, usize) {
+        (self.staged_datagrams, self.staged_bytes)
+    }
+
+    /// Forgets keys and handshakes; gives the index of the handshake that ended, and the sessions.
+    pub(crate) fn forget_keys(&mut self) -> (Option<u32>, Retired) {
+        self.flushing = false;
+        (self.handshake.take().map(|handshake| handshake.index()), self.keypairs.clear())
+    }
+
+    /// Acts on deadlines that passed, as far as that happens inside the peer.
+    pub(crate) fn expire(&mut self, now: Instant) -> Expired {
+        let expired = self.timers.expire(now);
+        if expired.clear_source {
+            self.forget_source();
+        }
+        expired
+    }
+
+    /// Lets the operating system choose the local address anew.
+    pub(crate) fn forget_source(&mut self) {
+        if let Some(endpoint) = &mut self.endpoint {
+            endpoint.source = None;
+        }
+    }
+
+    /// When the peer next has something to do, and what.
+    pub(crate) fn next_deadline(&self) -> (Instant, Timer) {
+        self.timers.earliest()
+    }
 }

@@ -1,4 +1,6 @@
-//! What several tests need: numbers that look random and are the same in every run.
+//! What several tests need: numbers that look random and are the same in every run, and independent primitives.
+
+pub(crate) mod crypto;
 
 /// SplitMix64: a counter through a mixing function.
 pub(crate) struct Random(u64);
@@ -18,5 +20,10 @@ impl Random {
     /// A number below `bound`.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
+    }
+
+    /// `N` bytes.
+    pub(crate) fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        [(); N].map(|()| self.next() as u8)
     }
 }

@@ -91,14 +91,12 @@ impl Model {
 }
 
 /// Walks all three trees: every node is counted, longer than the one above it and of its range, and has a slot or
-/// two children; slots without a model's leave do not exist.
+/// two children, and there are as many with a slot as the model has. No node is lost.
 fn check_shape(routes: &Routes, model: &Model) {
     let mut count = 0;
     let mut with_slot = 0;
-    let mut todo: Vec<(u32, Option<(Key, u8, bool)>, Tree)> = Vec::new();
-    todo.push((routes.roots.v4, None, Tree::V4));
-    todo.push((routes.roots.v6, None, Tree::V6));
-    todo.push((routes.roots.peers, None, Tree::Peers));
+    let roots = [(routes.roots.v4, Tree::V4), (routes.roots.v6, Tree::V6), (routes.roots.peers, Tree::Peers)];
+    let mut todo = Vec::from(roots.map(|(root, tree)| (root, None, tree)));
     while let Some((at, above, tree)) = todo.pop() {
         if at == NONE {
             continue;

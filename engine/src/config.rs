@@ -1,0 +1,453 @@
+//! Changing a device: prepared as a whole, which may fail, then applied, which cannot.
+
+use crate::deadlines::Deadlines;
+use crate::device::{Device, Slot};
+use crate::host::{Crypto, Entropy, Host, Lock, Rank, Table};
+use crate::indices::Indices;
+use crate::memory::{Block, OutOfMemory, push, vec_of};
+use crate::noise::Identity;
+use crate::pages::Pages;
+use crate::peer::{Endpoint, Peer, PeerRef};
+use crate::reason::Reason;
+use crate::routes::{AllowedIp, Routes};
+use crate::secret::{PublicKey, Secret};
+use crate::time::{Instant, Tai64n};
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::SocketAddr;
+use core::sync::atomic::Ordering;
+
+/// Peers a device can have: 2^20, the kernel's limit.
+pub const MAX_PEERS: u32 = 1 << 20;
+/// What one hold of a lock may work off.
+const BATCH: u32 = 64;
+
+/// What is to be changed, in the terms of the configuration protocols. What is `None` stays as it is.
+#[derive(Clone, Debug, Default)]
+pub struct Change<'a> {
+    /// The device's private key; all zeros takes it away.
+    pub private_key: Option<Secret>,
+    /// Remove all peers first.
+    pub replace_peers: bool,
+    /// Changes of peers, made in this order.
+    pub peers: &'a [PeerChange<'a>],
+}
+
+/// What is to be changed of one peer. A peer that does not exist is made, unless the change says otherwise.
+#[derive(Clone, Debug)]
+pub struct PeerChange<'a> {
+    /// Which peer.
+    pub public_key: PublicKey,
+    /// Remove it; nothing else here counts then.
+    pub remove: bool,
+    /// Do nothing if it does not exist.
+    pub update_only: bool,
+    /// Preshared key, all zeros for none. Holds from the next handshake on.
+    pub preshared_key: Option<Secret>,
+    /// Where it is reached until it is heard from elsewhere.
+    pub endpoint: Option<SocketAddr>,
+    /// Seconds between keepalives, zero for none.
+    pub persistent_keepalive: Option<u16>,
+    /// Remove all its allowed IPs first.
+    pub replace_allowed_ips: bool,
+    /// Changes of allowed IPs, made in this order.
+    pub allowed_ips: &'a [AllowedIpChange],
+}
+
+impl PeerChange<'_> {
+    /// A change that makes the peer if need be, and changes nothing else.
+    #[must_use]
+    pub const fn new(public_key: PublicKey) -> Self {
+        Self {
+            public_key,
+            remove: false,
+            update_only: false,
+            preshared_key: None,
+            endpoint: None,
+            persistent_keepalive: None,
+            replace_allowed_ips: false,
+            allowed_ips: &[],
+        }
+    }
+}
+
+/// What is to be changed of a peer's allowed IPs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AllowedIpChange {
+    /// It is this peer's now, whoever had it before.
+    Add(AllowedIp),
+    /// It is not this peer's any more.
+    Remove(AllowedIp),
+}
+
+/// Why a change cannot be made. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigError {
+    /// The host has not enough memory.
+    OutOfMemory,
+    /// There would be more than [`MAX_PEERS`] peers.
+    TooManyPeers,
+    /// This public key is one of the few that make every secret zero: whoever made it made it badly, or on purpose.
+    WeakPublicKey(PublicKey),
+    /// The host's randomness is not seeded yet; try again when it is.
+    NotSeeded,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfMemory => OutOfMemory.fmt(f),
+            Self::TooManyPeers => f.write_str("a device can have 1,048,576 peers, not more: remove some first"),
+            Self::WeakPublicKey(key) => {
+                write!(f, "{key:?} is a degenerate public key that protects nothing: ask the peer for another")
+            }
+            Self::NotSeeded => f.write_str("the system has no randomness yet: try again in a moment"),
+        }
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+impl From<OutOfMemory> for ConfigError {
+    fn from(_: OutOfMemory) -> Self {
+        Self::OutOfMemory
+    }
+}
+
+/// A change for which everything is ready.
+#[must_use]
+pub struct Prepared<'a, H: Host> {
+    change: Change<'a>,
+    /// The new identity, if it changes: `Some(None)` takes it away.
+    identity: Option<Option<Identity>>,
+    /// A peer to be for each change of `change.peers` that may make one.
+    drafts: Vec<Option<Block<Peer<H>>>>,
+}
+
+/// The right to change a device, held by one at a time.
+pub struct Configuration<'d, H: Host> {
+    device: &'d Device<H>,
+}
+
+impl<H: Host> Device<H> {
+    /// Runs `section` while nobody else changes the device. Packets flow on. The section may sleep; it must not
+    /// call `configure` again.
+    pub fn configure<R>(&self, section: impl FnOnce(&Configuration<'_, H>) -> R) -> R {
+        self.configuration.with(|()| section(&Configuration { device: self }))
+    }
+}
+
+impl<H: Host> Configuration<'_, H> {
+    /// Checks `change` and takes all memory it needs.
+    ///
+    /// # Errors
+    /// Any [`ConfigError`]; the device is as it was.
+    pub fn prepare<'a>(&self, change: Change<'a>) -> Result<Prepared<'a, H>, ConfigError> {
+        let crypto = self.device.host.crypto();
+        let current = self.device.tables.read(|tables| tables.identity.clone());
+        let identity = match &change.private_key {
+            Some(key) if key.is_zero() => current.is_some().then_some(None),
+            Some(key) if current.as_ref().is_some_and(|identity| identity.private() == key) => None,
+            Some(key) => Some(Some(Identity::new(crypto, key.clone()))),
+            None => None,
+        };
+        self.prepare_key_hash()?;
+        let new_identity = identity.as_ref().unwrap_or(&current);
+        let (mut new_peers, mut prefixes) = (0_u32, 0_u32);
+        let mut drafts = vec_of(change.peers.len())?;
+        let any_removed = change.replace_peers || change.peers.iter().any(|peer| peer.remove);
+        for peer in change.peers {
+            let may_be_made =
+                !peer.remove && !peer.update_only && (any_removed || self.device.find(&peer.public_key).is_none());
+            let draft = if may_be_made { Some(self.draft(&peer.public_key, new_identity.as_ref())?) } else { None };
+            new_peers = new_peers.saturating_add(u32::from(draft.is_some()));
+            push(&mut drafts, draft)?;
+            prefixes = prefixes.saturating_add(u32::try_from(peer.allowed_ips.len()).unwrap_or(u32::MAX));
+        }
+        self.make_room(new_peers, prefixes)?;
+        Ok(Prepared { change, identity, drafts })
+    }
+
+    /// Makes the change. True if the device's earliest deadline moved earlier: wake whoever waits for it.
+    pub fn apply(&self, now: Instant, prepared: Prepared<'_, H>) -> bool {
+        let Prepared { change, identity, drafts } = prepared;
+        if let Some(identity) = identity {
+            self.apply_identity(identity);
+        }
+        if change.replace_peers {
+            while let Some(peer) = self.device.next_peer(None) {
+                self.remove(peer);
+            }
+        }
+        let mut rearm = false;
+        for (change, draft) in change.peers.iter().zip(drafts) {
+            rearm |= self.apply_peer(now, change, draft);
+        }
+        self.device.generation.fetch_add(1, Ordering::Relaxed);
+        rearm
+    }
+
+    /// Initiations will carry no timestamp below `floor`: what [`Device::greatest_stamp_sent`] was in an earlier life.
+    pub fn set_stamp_floor(&self, floor: Tai64n) {
+        self.device.stamps.with(|stamps| stamps.floor = floor);
+    }
+
+    /// The interface came up. True as for [`Configuration::apply`].
+    pub fn up(&self, now: Instant) -> bool {
+        self.device.up.store(true, Ordering::Relaxed);
+        let mut rearm = false;
+        let mut at = None;
+        while let Some(peer) = self.device.next_peer(at) {
+            rearm |= self.device.with_timers(peer, |peer| peer.timers.start(now)).is_some_and(|(_, rearm)| rearm);
+            at = Some(peer);
+        }
+        rearm
+    }
+
+    /// The interface went down: sessions, handshakes, timers and staged packets end.
+    pub fn down(&self) {
+        self.device.up.store(false, Ordering::Relaxed);
+        let mut at = None;
+        while let Some(peer) = self.device.next_peer(at) {
+            let ended = self.device.with_peer(peer, |peer| {
+                peer.timers.stop();
+                let (staged, count) = peer.take_staged();
+                peer.count_drop(Reason::StagedPurged, count);
+                (staged, count, peer.forget_keys())
+            });
+            if let Some((staged, count, (index, retired))) = ended {
+                self.device.drops.count(Reason::StagedPurged, usize::try_from(count).unwrap_or(usize::MAX));
+                self.device.forget_indices(index, &retired);
+                drop(staged);
+            }
+            at = Some(peer);
+        }
+    }
+
+    /// Forgets all sessions and handshakes: the machine slept, or may be a copy of one that goes on using the same
+    /// keys elsewhere.
+    pub fn forget_sessions(&self) {
+        let mut at = None;
+        while let Some(peer) = self.device.next_peer(at) {
+            if let Some((index, retired)) = self.device.with_peer(peer, |peer| peer.forget_keys()) {
+                self.device.forget_indices(index, &retired);
+            }
+            at = Some(peer);
+        }
+    }
+
+    /// Forgets from which local addresses peers were reached: addresses, routes or marks have changed.
+    pub fn forget_sources(&self) {
+        let mut at = None;
+        while let Some(peer) = self.device.next_peer(at) {
+            self.device.with_peer(peer, |peer| peer.forget_source());
+            at = Some(peer);
+        }
+    }
+
+    /// Public keys are found by a keyed hash, so that nobody can choose keys that are slow to find.
+    fn prepare_key_hash(&self) -> Result<(), ConfigError> {
+        if self.device.tables.read(|tables| tables.key_hash_key.is_zero()) {
+            let key = self.device.random_secret().ok_or(ConfigError::NotSeeded)?;
+            self.device.tables.write(|tables| tables.key_hash_key = key);
+        }
+        Ok(())
+    }
+
+    fn draft(&self, key: &PublicKey, identity: Option<&Identity>) -> Result<Block<Peer<H>>, ConfigError> {
+        let crypto = self.device.host.crypto();
+        // Without an identity any private key tells whether the public one is degenerate.
+        let mut probe = Secret::ZERO;
+        let shared = match identity {
+            Some(identity) => identity.static_static(crypto, &key.0),
+            None => crypto.x25519(&mut probe, &Secret::new([0x40; 32]), &key.0).then_some(Secret::ZERO),
+        };
+        let shared = shared.ok_or(ConfigError::WeakPublicKey(*key))?;
+        let mut seed = [0; 4];
+        if !self.device.host.entropy().fill(&mut seed) {
+            return Err(ConfigError::NotSeeded);
+        }
+        Ok(Block::new(Peer::new(*key, shared, u32::from_le_bytes(seed)))?)
+    }
+
+    /// Takes memory for `new_peers` more peers and `prefixes` more allowed IPs, in pages made outside every lock.
+    fn make_room(&self, new_peers: u32, prefixes: u32) -> Result<(), ConfigError> {
+        let tables = &self.device.tables;
+        let peers = tables.read(|tables| tables.peers).saturating_add(new_peers);
+        if peers > MAX_PEERS {
+            return Err(ConfigError::TooManyPeers);
+        }
+        while let Some(len) = tables.read(|tables| tables.slots.short_of(peers)) {
+            let page = Pages::make(len, || {
+                Ok(Slot { generation: 0, next_free: u32::MAX, peer: H::Lock::new(Rank::Peer, None)? })
+            })?;
+            drop(tables.write(|tables| tables.slots.install(page)));
+        }
+        let slots = tables.read(|tables| tables.slots.capacity());
+        while let Some(len) = tables.read(|tables| tables.routes.slots_short_of(slots)) {
+            let page = Routes::make_slots(len)?;
+            drop(tables.write(|tables| tables.routes.install_slots(page)));
+        }
+        while let Some(len) = tables.read(|tables| tables.routes.nodes_short_of(prefixes.saturating_add(new_peers))) {
+            let page = Routes::make_nodes(len)?;
+            drop(tables.write(|tables| tables.routes.install_nodes(page)));
+        }
+        while let Some(len) = tables.read(|tables| tables.indices.short_of(peers)) {
+            let page = Indices::make_page(len)?;
+            drop(tables.write(|tables| tables.indices.install(page)));
+        }
+        while tables.write(|tables| tables.indices.grow()) {}
+        let deadlines = &self.device.deadlines;
+        while let Some(len) = deadlines.with(|deadlines| deadlines.short_of(slots)) {
+            let page = Deadlines::make_page(len)?;
+            drop(deadlines.with(|deadlines| deadlines.install(page)));
+        }
+        Ok(())
+    }
+
+    /// Sessions made as somebody else end; a peer that is now ourselves goes (kernel `netlink.c`, `wg_set_device`).
+    fn apply_identity(&self, identity: Option<Identity>) {
+        let own = identity.as_ref().and_then(|identity| self.device.find(&PublicKey(*identity.public())));
+        if let Some(peer) = own {
+            self.remove(peer);
+        }
+        let previous = self.device.tables.write(|tables| core::mem::replace(&mut tables.identity, identity.clone()));
+        drop(previous);
+        let crypto = self.device.host.crypto();
+        let mut at = None;
+        while let Some(reference) = self.device.next_peer(at) {
+            at = Some(reference);
+            let Some(key) = self.device.with_peer(reference, |peer| peer.static_key) else { continue };
+            let shared = identity.as_ref().and_then(|identity| identity.static_static(crypto, &key.0));
+            let ended = self.device.with_peer(reference, |peer| {
+                peer.static_static = shared.unwrap_or_default();
+                peer.keypairs.expire_sending();
+                peer.timers.forget_last_handshake();
+                peer.handshake.take().map(|handshake| handshake.index())
+            });
+            self.device.forget_indices(ended.flatten(), &Default::default());
+        }
+    }
+
+    fn apply_peer(&self, now: Instant, change: &PeerChange<'_>, draft: Option<Block<Peer<H>>>) -> bool {
+        let existing = self.device.find(&change.public_key);
+        let peer = match (existing, draft) {
+            (Some(peer), _) if change.remove => {
+                self.remove(peer);
+                return false;
+            }
+            (Some(peer), _) => peer,
+            // Ourselves as a peer is ignored without a word, as everywhere.
+            (None, Some(_)) if self.is_own(&change.public_key) => return false,
+            (None, Some(draft)) => match self.insert(draft, &change.public_key) {
+                Some(peer) => peer,
+                None => return false,
+            },
+            (None, None) => return false,
+        };
+        self.change_allowed_ips(peer, change);
+        let up = self.device.is_up();
+        let changed = self.device.with_timers(peer, |peer| {
+            if let Some(key) = &change.preshared_key {
+                peer.preshared = key.clone();
+            }
+            if let Some(remote) = change.endpoint {
+                peer.endpoint = Some(Endpoint { remote, source: None });
+            }
+            if let Some(seconds) = change.persistent_keepalive {
+                peer.timers.set_persistent_keepalive(now, seconds, up);
+            }
+        });
+        changed.is_some_and(|((), rearm)| rearm)
+    }
+
+    fn change_allowed_ips(&self, peer: PeerRef, change: &PeerChange<'_>) {
+        let tables = &self.device.tables;
+        if change.replace_allowed_ips {
+            while tables.write(|tables| tables.routes.remove_some(peer.slot, BATCH)) {}
+        }
+        for change in change.allowed_ips {
+            tables.write(|tables| match change {
+                // The nodes were made ready: this cannot fail.
+                AllowedIpChange::Add(prefix) => drop(tables.routes.insert(*prefix, peer.slot)),
+                AllowedIpChange::Remove(prefix) => drop(tables.routes.remove(prefix, peer.slot)),
+            });
+        }
+    }
+
+    fn insert(&self, draft: Block<Peer<H>>, key: &PublicKey) -> Option<PeerRef> {
+        let hash = self.device.key_hash(key);
+        self.device.tables.write(|tables| {
+            let index = if tables.free == u32::MAX { tables.unused } else { tables.free };
+            let slot = tables.slots.get(index)?;
+            let (next_free, generation) = (slot.next_free, slot.generation);
+            tables.routes.insert_key(hash, index).ok()?;
+            slot.peer.with(|place| *place = Some(draft));
+            if tables.free == u32::MAX {
+                tables.unused = tables.unused.saturating_add(1);
+            } else {
+                tables.free = next_free;
+            }
+            tables.peers = tables.peers.saturating_add(1);
+            Some(PeerRef { slot: index, generation })
+        })
+    }
+
+    /// Removes a peer: first nothing finds it any more, then it goes, then its memory.
+    fn remove(&self, peer: PeerRef) {
+        let tables = &self.device.tables;
+        let Some(key) = self.device.with_peer(peer, |peer| peer.static_key) else { return };
+        let hash = self.device.key_hash(&key);
+        while tables.write(|tables| tables.routes.remove_some(peer.slot, BATCH)) {}
+        let removed = tables.write(|tables| {
+            tables.routes.remove_key(hash);
+            let free = tables.free;
+            let slot = tables.slots.get_mut(peer.slot)?;
+            let mut removed = slot.peer.with(Option::take)?;
+            slot.generation = slot.generation.wrapping_add(1);
+            slot.next_free = free;
+            tables.free = peer.slot;
+            tables.peers = tables.peers.saturating_sub(1);
+            let (index, retired) = removed.forget_keys();
+            for index in index.into_iter().chain(retired.indices()) {
+                tables.indices.remove(index);
+            }
+            Some((removed, retired))
+        });
+        self.device.deadlines.with(|deadlines| deadlines.remove(peer.slot));
+        if let Some((mut removed, retired)) = removed {
+            let (staged, count) = removed.take_staged();
+            self.device.drops.count(Reason::StagedPurged, usize::try_from(count).unwrap_or(usize::MAX));
+            drop((staged, retired, removed));
+        }
+    }
+
+    fn is_own(&self, key: &PublicKey) -> bool {
+        self.device.tables.read(|tables| tables.identity.as_ref().is_some_and(|own| *own.public() == key.0))
+    }
+}
+
+impl<H: Host> Device<H> {
+    /// The peer with that public key.
+    pub fn find(&self, key: &PublicKey) -> Option<PeerRef> {
+        self.peer_by_key(&key.0)
+    }
+
+    pub(crate) fn peer_by_key(&self, key: &[u8; 32]) -> Option<PeerRef> {
+        let hash = self.key_hash(&PublicKey(*key));
+        let peer = self.tables.read(|tables| tables.routes.by_key(hash).and_then(|slot| tables.reference(slot)))?;
+        // The hash has 128 bits; that two keys share one is not to be expected, but costs nothing to be sure of.
+        self.with_peer(peer, |state| state.static_key.0 == *key)?.then_some(peer)
+    }
+
+    fn key_hash(&self, key: &PublicKey) -> u128 {
+        let hash_key = self.tables.read(|tables| tables.key_hash_key.clone());
+        self.keyed_hash(&hash_key, &key.0)
+    }
+
+    pub(crate) fn keyed_hash(&self, key: &Secret, data: &[u8]) -> u128 {
+        let mut out = [0; 16];
+        self.host.crypto().mac(&mut out, key.expose(), &[data]);
+        u128::from_le_bytes(out)
+    }
+}

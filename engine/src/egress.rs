@@ -1,0 +1,253 @@
+//! Inner packets on their way out: routed, numbered, sealed, accounted for.
+
+use crate::device::{Device, Followup};
+use crate::host::{Crypto, Host, Staged, Table};
+use crate::inner;
+use crate::message::DataHeader;
+use crate::peer::{Endpoint, Peer, PeerRef};
+use crate::reason::Reason;
+use crate::time::Instant;
+
+/// Numbers for a run of packets under one key: what to write before each, and what to seal them with.
+///
+/// It holds no key. It must be committed once the run is sealed, even if sealing failed; the counters are spent either way.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct SealJob {
+    peer: PeerRef,
+    session: u32,
+    remote_index: u32,
+    first: u64,
+    count: u32,
+}
+
+impl SealJob {
+    /// The peer the packets go to.
+    #[must_use]
+    pub const fn peer(&self) -> PeerRef {
+        self.peer
+    }
+
+    /// How many packets the job covers.
+    #[must_use]
+    pub const fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// The sixteen bytes in front of packet `at` of the run.
+    #[must_use]
+    pub const fn header(&self, at: u32) -> [u8; DataHeader::LEN] {
+        DataHeader { receiver: self.remote_index, counter: self.first.wrapping_add(at as u64) }.to_bytes()
+    }
+
+    /// Splits off a job for the first `count` packets, leaving the rest here.
+    pub fn take(&mut self, count: u32) -> Self {
+        let count = count.min(self.count);
+        let front = Self { count, ..*self };
+        self.first = self.first.wrapping_add(u64::from(count));
+        self.count = self.count.saturating_sub(count);
+        front
+    }
+}
+
+/// Why a run got no numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotReserved {
+    /// There is no session, or older packets still wait for one: hand the packet to [`Device::stage`].
+    Stage,
+    /// The packets are dropped and counted.
+    Drop(Reason),
+}
+
+/// A packet was staged.
+#[must_use]
+pub struct StagedOutcome<S> {
+    /// Packets that were pushed out, already counted: to be freed, or told to their sender.
+    pub evicted: S,
+    /// What to do next.
+    pub followup: Followup,
+}
+
+/// Where a sealed run goes.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct Departure {
+    /// Destination, and the local address to send from if one is known.
+    pub endpoint: Endpoint,
+    /// What to do next.
+    pub followup: Followup,
+}
+
+impl<H: Host> Device<H> {
+    /// The peer for an inner packet that begins with `head` (40 bytes, or all if it is shorter) and is `len` bytes long.
+    ///
+    /// # Errors
+    /// The reason for which the packet was dropped, already counted: [`Reason::NotIp`] or [`Reason::NoRoute`].
+    pub fn route(&self, head: &[u8], len: usize) -> Result<PeerRef, Reason> {
+        let reason = match inner::parse(head, len) {
+            Some(packet) => {
+                let peer = self
+                    .tables
+                    .read(|tables| tables.routes.lookup(packet.destination).and_then(|slot| tables.reference(slot)));
+                match peer {
+                    Some(peer) => return Ok(peer),
+                    None => Reason::NoRoute,
+                }
+            }
+            None => Reason::NotIp,
+        };
+        self.count_drop(None, reason, 1);
+        Err(reason)
+    }
+
+    /// Numbers `count` packets for `peer`, which are then to be sealed, committed and sent in this order.
+    ///
+    /// # Errors
+    /// [`NotReserved::Stage`] if they have to wait, [`NotReserved::Drop`] if the peer cannot be reached at all.
+    pub fn reserve(&self, now: Instant, peer: PeerRef, count: u32) -> Result<SealJob, NotReserved> {
+        if !self.is_up() {
+            self.count_drop(Some(peer), Reason::StagedPurged, count);
+            return Err(NotReserved::Drop(Reason::StagedPurged));
+        }
+        let job = self.with_peer(peer, |state| {
+            if state.endpoint.is_none() {
+                return Err(NotReserved::Drop(Reason::NoEndpoint));
+            }
+            if state.flushing || state.staged().0 > 0 {
+                return Err(NotReserved::Stage);
+            }
+            number(state, peer, now, count).ok_or(NotReserved::Stage)
+        });
+        let result = job.unwrap_or(Err(NotReserved::Drop(Reason::NoRoute)));
+        if let Err(NotReserved::Drop(reason)) = result {
+            self.count_drop(Some(peer), reason, count);
+        }
+        result
+    }
+
+    /// Numbers for one keepalive. `None` if there is nothing to do: no session (an initiation is scheduled then, and
+    /// what follows it is as good), no endpoint, or staged packets that go instead.
+    pub fn reserve_keepalive(&self, now: Instant, peer: PeerRef) -> (Option<SealJob>, Followup) {
+        let result = self.with_timers(peer, |state| {
+            if !self.is_up() || state.endpoint.is_none() {
+                return (None, false);
+            }
+            let waiting = state.staged().0 > 0;
+            if waiting || state.flushing {
+                return (None, waiting && !state.flushing);
+            }
+            let job = number(state, peer, now, 1);
+            if job.is_none() {
+                state.timers.want_initiation(now, true);
+            }
+            (job, false)
+        });
+        let ((job, flush), rearm) = result.unwrap_or_default();
+        (job, Followup { rearm, flush: flush.then_some(peer) })
+    }
+
+    /// Keeps a packet until there is a session for it, and sees to it that one is asked for.
+    ///
+    /// If the peer is gone, the packet comes back as evicted.
+    pub fn stage(
+        &self,
+        now: Instant,
+        peer: PeerRef,
+        packet: <H::Staged as Staged>::Packet,
+    ) -> StagedOutcome<H::Staged> {
+        let mut packet = Some(packet);
+        let staged = self.with_timers(peer, |state| {
+            let (evicted, dropped) = packet.take().map(|packet| state.stage(packet)).unwrap_or_default();
+            state.count_drop(Reason::StagedOverflow, dropped);
+            let ready = state.keypairs.current().is_some_and(|session| session.may_send(now));
+            if !ready {
+                state.timers.want_initiation(now, true);
+            }
+            (evicted, dropped, ready && !state.flushing)
+        });
+        if let Some(((evicted, dropped, flush), rearm)) = staged {
+            self.drops.count(Reason::StagedOverflow, usize::try_from(dropped).unwrap_or(usize::MAX));
+            return StagedOutcome { evicted, followup: Followup { rearm, flush: flush.then_some(peer) } };
+        }
+        self.count_drop(None, Reason::StagedPurged, 1);
+        let mut evicted = H::Staged::default();
+        if let Some(packet) = packet {
+            evicted.push(packet);
+        }
+        StagedOutcome { evicted, followup: Followup::default() }
+    }
+
+    /// All staged packets of `peer`, with one job that numbers their datagrams in order.
+    ///
+    /// `None` if there are none, no session, or another thread is sending them. Until [`Device::flushed`] is called,
+    /// newer packets to the peer are staged, so that none overtakes these.
+    pub fn reserve_staged(&self, now: Instant, peer: PeerRef) -> Option<(H::Staged, SealJob)> {
+        self.with_peer(peer, |state| {
+            let waiting = state.staged().0;
+            if waiting == 0 || state.flushing || state.endpoint.is_none() {
+                return None;
+            }
+            let job = number(state, peer, now, waiting)?;
+            state.flushing = true;
+            Some((state.take_staged().0, job))
+        })?
+    }
+
+    /// The packets given by [`Device::reserve_staged`] have been sent or dropped.
+    pub fn flushed(&self, now: Instant, peer: PeerRef) -> Followup {
+        let result = self.with_timers(peer, |state| {
+            state.flushing = false;
+            let waiting = state.staged().0 > 0;
+            let ready = state.keypairs.current().is_some_and(|session| session.may_send(now));
+            if waiting && !ready {
+                state.timers.want_initiation(now, true);
+            }
+            waiting && ready
+        });
+        let (flush, rearm) = result.unwrap_or_default();
+        Followup { rearm, flush: flush.then_some(peer) }
+    }
+
+    /// Encrypts the packets of `run`, whose headers are the job's, in place. False if the session ended meanwhile;
+    /// nothing was encrypted then, and the commit will say so too.
+    pub fn seal(&self, job: &SealJob, run: &mut <H::Crypto as Crypto>::Run<'_>) -> bool {
+        let key = self.with_peer(job.peer, |peer| peer.keypairs.by_id(job.session).map(|s| s.send_key.clone()));
+        let Some(Some(key)) = key else { return false };
+        self.host.crypto().seal_run(&key, job.first, run);
+        true
+    }
+
+    /// Accounts for a sealed run of `bytes` bytes on the wire, headers of lower layers not included, that carries
+    /// anything but keepalives if `data`. Then send it.
+    ///
+    /// # Errors
+    /// [`Reason::StaleOut`], counted: the session or the peer is gone, the run must not be sent.
+    pub fn commit_sealed(&self, now: Instant, job: SealJob, bytes: usize, data: bool) -> Result<Departure, Reason> {
+        let committed = self.with_timers(job.peer, |peer| {
+            let endpoint = peer.endpoint?;
+            let session = peer.keypairs.by_id(job.session)?;
+            let rekey = session.wants_rekey_on_send(now);
+            peer.tx_bytes = peer.tx_bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+            peer.timers.any_authenticated_sent(now);
+            if data {
+                peer.timers.data_sent(now);
+            }
+            if rekey {
+                peer.timers.want_initiation(now, false);
+            }
+            Some(endpoint)
+        });
+        if let Some((Some(endpoint), rearm)) = committed {
+            return Ok(Departure { endpoint, followup: Followup { rearm, flush: None } });
+        }
+        self.count_drop(Some(job.peer), Reason::StaleOut, job.count);
+        Err(Reason::StaleOut)
+    }
+}
+
+/// Takes counters from the peer's current session.
+fn number<H: Host>(peer: &mut Peer<H>, reference: PeerRef, now: Instant, count: u32) -> Option<SealJob> {
+    let session = peer.keypairs.current()?;
+    let first = session.reserve(now, count)?;
+    Some(SealJob { peer: reference, session: session.id, remote_index: session.remote_index, first, count })
+}

@@ -1,0 +1,387 @@
+//! Handshake messages, in and out. They compute Diffie-Hellman, so they belong on a thread of their own; every
+//! computation is made outside the locks, and what it was based on is checked again before anything changes.
+
+use crate::cookie;
+use crate::device::{Device, Followup};
+use crate::host::{Entropy, Host, Lock, Table};
+use crate::message::{CookieReply, Initiation, Kind, Response};
+use crate::noise::{self, Identity};
+use crate::peer::{Endpoint, Peer, PeerRef};
+use crate::ratelimiter;
+use crate::reason::Reason;
+use crate::session::{Retired, SessionBlock};
+use crate::time::{Instant, MILLISECOND, SECOND, Tai64n, Wall};
+
+/// The whole traffic class octet of handshake messages: AF41, not ECN capable (the kernel's choice).
+pub const HANDSHAKE_TOS: u8 = 0x88;
+
+/// Initiations of one peer are accepted this far apart: at most 50 a second.
+const INITIATION_INTERVAL: u64 = 20 * MILLISECOND;
+/// A queue of handshakes this full is load: an eighth of it …
+const LOAD_FRACTION: usize = 8;
+/// … and counts as load for this long after it emptied.
+const LOAD_HOLD: u64 = SECOND;
+
+/// How full the host's queue of received handshake messages is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Messages waiting.
+    pub depth: usize,
+    /// Messages it can hold.
+    pub capacity: usize,
+}
+
+/// A handshake message or cookie reply to send, with [`HANDSHAKE_TOS`].
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct Outgoing {
+    bytes: [u8; Initiation::LEN],
+    len: usize,
+    /// Where it goes, and from where.
+    pub endpoint: Endpoint,
+    /// What to do next.
+    pub followup: Followup,
+}
+
+impl Outgoing {
+    fn new<const N: usize>(message: &[u8; N], endpoint: Endpoint, rearm: bool) -> Self {
+        let mut bytes = [0; Initiation::LEN];
+        for (to, from) in bytes.iter_mut().zip(message) {
+            *to = *from;
+        }
+        Self { bytes, len: N.min(Initiation::LEN), endpoint, followup: Followup { rearm, flush: None } }
+    }
+
+    /// The datagram's payload: 148, 92 or 64 bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// What came of a received handshake message.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+#[allow(clippy::large_enum_variant, reason = "it lives for one call, on the stack; a box would take memory per packet")]
+pub enum Handled {
+    /// Dropped for this reason, already counted.
+    Dropped(Reason),
+    /// To be sent back: a response, or a cookie reply (the message itself is then counted as dropped).
+    Reply(Outgoing),
+    /// The response to our initiation: there is a session. Confirm it at once, with the staged packets
+    /// ([`Device::reserve_staged`]) or, if there are none, a keepalive ([`Device::reserve_keepalive`]).
+    Connected(PeerRef, Followup),
+    /// A cookie for the next initiation; nothing to do.
+    CookieStored,
+}
+
+impl<H: Host> Device<H> {
+    /// Handles a datagram that [`Kind::of`] takes for an initiation, a response or a cookie reply.
+    ///
+    /// `block` is memory for the session that the message may complete. It is taken if it does; lend a new one for the
+    /// next call.
+    pub fn receive_handshake(
+        &self,
+        now: Instant,
+        datagram: &[u8],
+        from: &Endpoint,
+        load: Load,
+        block: &mut Option<SessionBlock>,
+    ) -> Handled {
+        let result = match datagram.first_chunk().and_then(|prefix| Kind::of(*prefix, datagram.len())) {
+            _ if !self.is_up() => Err(Reason::Down.into()),
+            Some(Kind::Initiation) => self.admit_handshake(now, datagram, from, load, |identity| {
+                let message = datagram.first_chunk().and_then(Initiation::parse).ok_or(Reason::Malformed)?;
+                self.receive_initiation(now, &message, identity, from, block)
+            }),
+            Some(Kind::Response) => self.admit_handshake(now, datagram, from, load, |identity| {
+                let message = datagram.first_chunk().and_then(Response::parse).ok_or(Reason::Malformed)?;
+                self.receive_response(now, &message, identity, from, block)
+            }),
+            Some(Kind::CookieReply) => match datagram.first_chunk().and_then(CookieReply::parse) {
+                Some(message) => self.receive_cookie_reply(now, &message),
+                None => Err(Reason::Malformed.into()),
+            },
+            Some(Kind::Data) | None => Err(Reason::Malformed.into()),
+        };
+        match result {
+            Ok(handled) => handled,
+            Err(Refusal { peer, reason }) => {
+                self.count_drop(peer, reason, 1);
+                Handled::Dropped(reason)
+            }
+        }
+    }
+
+    /// Makes an initiation for `peer`, to be sent at once. `None` if none is due: there is no endpoint or no identity,
+    /// randomness is not seeded, or the last handshake message is less than five seconds old (then it is due later: ask
+    /// [`Device::next_deadline`] again).
+    pub fn initiate(&self, now: Instant, wall: Wall, peer: PeerRef) -> Option<Outgoing> {
+        if !self.is_up() {
+            return None;
+        }
+        let identity = self.identity()?;
+        let due = self.with_timers(peer, |peer| {
+            peer.endpoint?;
+            if !peer.timers.may_initiate(now) {
+                // Our last message is too young, but the reason for this one stands: come back when it is not.
+                peer.timers.want_initiation(now, false);
+                return None;
+            }
+            Some((peer.remote(), peer.cookies.fresh(now), peer.last_stamp_sent))
+        });
+        let (remote, cookie, last_stamp) = due?.0?;
+        let ephemeral = self.random_secret()?;
+        let index = self.new_index(peer)?;
+        let stamp = self.next_stamp(wall, last_stamp);
+        let crypto = self.host.crypto();
+        let made = noise::initiate(crypto, &identity, &remote, ephemeral, index, stamp);
+        let Ok((handshake, mut message)) = made else {
+            self.forget_indices(Some(index), &Retired::default());
+            self.count_drop(Some(peer), Reason::WeakKey, 1);
+            return None;
+        };
+        let mac1 = cookie::sign(crypto, &mut message, &remote.static_key, cookie);
+        let committed = self.with_timers(peer, |peer| {
+            if !peer.timers.may_initiate(now) || peer.static_static != remote.static_static {
+                return None;
+            }
+            let endpoint = peer.endpoint?;
+            let ended = peer.handshake.replace(handshake);
+            peer.cookies.sent(mac1);
+            peer.last_stamp_sent = stamp;
+            peer.timers.handshake_initiated(now);
+            peer.timers.any_authenticated_sent(now);
+            peer.tx_bytes = peer.tx_bytes.saturating_add(148);
+            Some((endpoint, ended.map(|handshake| handshake.index())))
+        });
+        let Some((Some((endpoint, ended)), rearm)) = committed else {
+            self.forget_indices(Some(index), &Retired::default());
+            return None;
+        };
+        self.forget_indices(ended, &Retired::default());
+        Some(Outgoing::new(&message, endpoint, rearm))
+    }
+
+    /// The checks that come before any Diffie-Hellman, cheapest first: mac1, and under load mac2 and the source's share.
+    fn admit_handshake(
+        &self,
+        now: Instant,
+        datagram: &[u8],
+        from: &Endpoint,
+        load: Load,
+        proceed: impl FnOnce(&Identity) -> Result<Handled, Refusal>,
+    ) -> Result<Handled, Refusal> {
+        let crypto = self.host.crypto();
+        let identity = self.identity().ok_or(Reason::NoIdentity)?;
+        if !cookie::has_valid_mac1(crypto, &identity, datagram) {
+            return Err(Reason::BadMac1.into());
+        }
+        if self.is_loaded(now, load) {
+            let secret = self.cookie_secret(now).ok_or(Reason::NotSeeded)?;
+            let cookie = cookie::cookie_for(crypto, &secret, &from.remote);
+            if !cookie::has_valid_mac2(crypto, &cookie, datagram) {
+                let mut nonce = [0; 24];
+                if !self.host.entropy().fill(&mut nonce) {
+                    return Err(Reason::NotSeeded.into());
+                }
+                let reply = cookie::reply(crypto, &identity, &nonce, &cookie, datagram).ok_or(Reason::Malformed)?;
+                self.count_drop(None, Reason::CookieRequired, 1);
+                return Ok(Handled::Reply(Outgoing::new(&reply, *from, false)));
+            }
+            if !self.is_within_share(now, from) {
+                return Err(Reason::RateLimited.into());
+            }
+        }
+        proceed(&identity)
+    }
+
+    fn receive_initiation(
+        &self,
+        now: Instant,
+        message: &Initiation,
+        identity: &Identity,
+        from: &Endpoint,
+        block: &mut Option<SessionBlock>,
+    ) -> Result<Handled, Refusal> {
+        let crypto = self.host.crypto();
+        let opened = noise::open_initiation(crypto, identity, message)?;
+        let peer = self.peer_by_key(opened.remote_static()).ok_or(Reason::UnknownPeer)?;
+        let refuse = |reason| Refusal { peer: Some(peer), reason };
+        let remote = self.with_peer(peer, |peer| peer.remote()).ok_or(Reason::UnknownPeer)?;
+        let read = opened.read_timestamp(crypto, &remote.static_static, message);
+        let (answering, stamp) = read.map_err(refuse)?;
+        self.with_peer(peer, |peer| may_accept(peer, stamp, now)).ok_or(Reason::UnknownPeer)?.map_err(refuse)?;
+
+        let ephemeral = self.random_secret().ok_or_else(|| refuse(Reason::NotSeeded))?;
+        let index = self.new_index(peer).ok_or_else(|| refuse(Reason::HandshakeLost))?;
+        let committed = answering.respond(crypto, &remote, ephemeral, index).and_then(|(keys, mut response)| {
+            let cookie = self.with_peer(peer, |peer| peer.cookies.fresh(now)).flatten();
+            let mac1 = cookie::sign(crypto, &mut response, &remote.static_key, cookie);
+            let block = block.take().ok_or(Reason::HandshakeLost)?;
+            let committed = self.with_timers(peer, |peer| {
+                // Another initiation, or a change of keys, may have come first.
+                may_accept(peer, stamp, now)?;
+                if peer.preshared != remote.preshared || peer.static_static != remote.static_static {
+                    return Err(Reason::HandshakeLost);
+                }
+                peer.greatest_stamp = stamp;
+                peer.last_initiation_received = Some(now);
+                let ended = peer.handshake.take().map(|handshake| handshake.index());
+                let retired = peer.keypairs.insert(block, keys, false, now);
+                peer.endpoint = Some(*from);
+                peer.cookies.sent(mac1);
+                peer.timers.session_derived(now);
+                peer.timers.handshake_answered(now);
+                peer.timers.any_authenticated_received(now);
+                peer.timers.any_authenticated_sent(now);
+                peer.rx_bytes = peer.rx_bytes.saturating_add(148);
+                peer.tx_bytes = peer.tx_bytes.saturating_add(92);
+                Ok((ended, retired))
+            });
+            let (done, rearm) = committed.ok_or(Reason::HandshakeLost)?;
+            done.map(|(ended, retired)| (ended, retired, response, rearm))
+        });
+        match committed {
+            Ok((ended, retired, response, rearm)) => {
+                self.forget_indices(ended, &retired);
+                Ok(Handled::Reply(Outgoing::new(&response, *from, rearm)))
+            }
+            Err(reason) => {
+                self.forget_indices(Some(index), &Retired::default());
+                Err(refuse(reason))
+            }
+        }
+    }
+
+    fn receive_response(
+        &self,
+        now: Instant,
+        message: &Response,
+        identity: &Identity,
+        from: &Endpoint,
+        block: &mut Option<SessionBlock>,
+    ) -> Result<Handled, Refusal> {
+        let peer = self.tables.read(|tables| tables.indices.get(message.receiver)).ok_or(Reason::UnknownIndex)?;
+        let pending = self.with_peer(peer, |peer| {
+            let handshake = peer.handshake.as_ref().filter(|handshake| handshake.index() == message.receiver)?;
+            Some((handshake.clone(), peer.preshared.clone()))
+        });
+        let (handshake, preshared) = pending.flatten().ok_or(Reason::UnknownIndex)?;
+        let refuse = |reason| Refusal { peer: Some(peer), reason };
+        let keys = handshake.finish(self.host.crypto(), identity, &preshared, message).map_err(refuse)?;
+        let block = block.take().ok_or_else(|| refuse(Reason::HandshakeLost))?;
+        let committed = self.with_timers(peer, |peer| {
+            let same = peer.handshake.as_ref().is_some_and(|handshake| handshake.index() == message.receiver);
+            if !same || peer.preshared != preshared {
+                return None;
+            }
+            peer.handshake = None;
+            let retired = peer.keypairs.insert(block, keys, true, now);
+            peer.endpoint = Some(*from);
+            peer.last_handshake = Some(now);
+            peer.timers.session_derived(now);
+            peer.timers.handshake_complete();
+            peer.timers.any_authenticated_received(now);
+            peer.rx_bytes = peer.rx_bytes.saturating_add(92);
+            // A flush that was cut off by the end of the old session must not hold packets up under the new one.
+            peer.flushing = false;
+            Some((retired, peer.staged().0 > 0))
+        });
+        let Some((Some((retired, waiting)), rearm)) = committed else {
+            return Err(refuse(Reason::HandshakeLost));
+        };
+        self.forget_indices(None, &retired);
+        Ok(Handled::Connected(peer, Followup { rearm, flush: waiting.then_some(peer) }))
+    }
+
+    fn receive_cookie_reply(&self, now: Instant, message: &CookieReply) -> Result<Handled, Refusal> {
+        let peer = self.tables.read(|tables| tables.indices.get(message.receiver)).ok_or(Reason::UnknownIndex)?;
+        let refuse = |reason| Refusal { peer: Some(peer), reason };
+        let expected = self.with_peer(peer, |peer| peer.cookies.expecting().map(|mac1| (mac1, peer.static_key)));
+        let (mac1, key) = expected.flatten().ok_or_else(|| refuse(Reason::BadCookie))?;
+        let cookie =
+            cookie::open_reply(self.host.crypto(), &key.0, message, &mac1).ok_or_else(|| refuse(Reason::BadCookie))?;
+        let accepted = self.with_peer(peer, |peer| peer.cookies.accept(now, &mac1, cookie));
+        if accepted == Some(true) { Ok(Handled::CookieStored) } else { Err(refuse(Reason::BadCookie)) }
+    }
+
+    /// Load is an eighth of the queue, and a second after that (kernel `receive.c`).
+    fn is_loaded(&self, now: Instant, load: Load) -> bool {
+        let full = load.depth > 0 && load.depth >= load.capacity / LOAD_FRACTION;
+        self.admission.with(|admission| {
+            if full {
+                admission.loaded_until = now.after(LOAD_HOLD);
+            }
+            full || now < admission.loaded_until
+        })
+    }
+
+    /// The secret that cookies are made with, renewed every two minutes.
+    fn cookie_secret(&self, now: Instant) -> Option<crate::secret::Secret> {
+        if let Some(secret) = self.admission.with(|admission| admission.cookies.current(now)) {
+            return Some(secret);
+        }
+        let fresh = self.random_secret()?;
+        self.admission.with(|admission| {
+            // Another thread may have been first; then its secret is the one in use.
+            admission.cookies.current(now).or_else(|| Some(admission.cookies.renew(now, fresh)))
+        })
+    }
+
+    fn is_within_share(&self, now: Instant, from: &Endpoint) -> bool {
+        let source = ratelimiter::Source::of(&from.remote);
+        let mut key = self.admission.with(|admission| admission.bucket_key.clone());
+        if key.is_zero() {
+            let Some(fresh) = self.random_secret() else { return false };
+            key = self.admission.with(|admission| {
+                if admission.bucket_key.is_zero() {
+                    admission.bucket_key = fresh;
+                }
+                admission.bucket_key.clone()
+            });
+        }
+        let hash = self.keyed_hash(&key, &source.to_bytes());
+        let [a, b, c, d, e, f, g, h, ..] = hash.to_le_bytes();
+        let hash = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        self.admission.with(|admission| admission.buckets.allow(now, hash, source))
+    }
+
+    /// A timestamp greater than all that `peer` has had from us, in this life of the device or an earlier one.
+    fn next_stamp(&self, wall: Wall, last: Tai64n) -> Tai64n {
+        let stamp = Tai64n::from_wall(wall).max(last.next());
+        self.stamps.with(|stamps| {
+            let stamp = stamp.max(stamps.floor);
+            stamps.greatest = stamps.greatest.max(stamp);
+            stamp
+        })
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        self.tables.read(|tables| tables.identity.clone())
+    }
+}
+
+/// Why a message was dropped, and whose it was, if that is known.
+struct Refusal {
+    peer: Option<PeerRef>,
+    reason: Reason,
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        Self { peer: None, reason }
+    }
+}
+
+/// Replay and flood protection of initiations. Under the peer's lock, twice: before the expensive half, to save it, and
+/// when the handshake is committed, because another one may have come first.
+fn may_accept<H: Host>(peer: &Peer<H>, stamp: Tai64n, now: Instant) -> Result<(), Reason> {
+    if stamp <= peer.greatest_stamp {
+        return Err(Reason::OldTimestamp);
+    }
+    match peer.last_initiation_received {
+        Some(last) if !last.has_passed(INITIATION_INTERVAL, now) => Err(Reason::InitiationFlood),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,195 @@
+//! Data messages on their way in: found, opened, checked.
+
+use crate::device::{Device, Followup, Tables};
+use crate::host::{Crypto, Host, Table};
+use crate::inner::{self, Ecn};
+use crate::packet::{Incoming, State, Verdict};
+use crate::peer::{Endpoint, PeerRef};
+use crate::reason::Reason;
+use crate::session::{REJECT_AFTER_MESSAGES, Retired};
+use crate::time::Instant;
+
+/// A run of data packets of one session, to be opened. It holds no key, and must be committed.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct OpenJob {
+    peer: PeerRef,
+    session: u32,
+}
+
+impl OpenJob {
+    /// The peer the packets claim to come from.
+    #[must_use]
+    pub const fn peer(&self) -> PeerRef {
+        self.peer
+    }
+}
+
+impl<H: Host> Device<H> {
+    /// Finds the session of a run of at most 64 packets that share their receiver index, and marks those that cannot
+    /// pass as dropped. `None` if none is left. Changes nothing but counts.
+    pub fn admit(&self, now: Instant, packets: &mut [Incoming]) -> Option<OpenJob> {
+        let receiver = packets.first()?.receiver;
+        if !self.is_up() {
+            self.drop_all(packets, None, Reason::Down);
+            return None;
+        }
+        let found = self.tables.read(|tables| {
+            let peer = tables.indices.get(receiver)?;
+            let job = tables.with_peer(peer, |state| {
+                let session = state.keypairs.by_local_index(receiver)?;
+                let expired = session.is_expired(now);
+                for packet in &mut *packets {
+                    if packet.receiver != receiver {
+                        packet.drop_for(Reason::UnknownIndex);
+                    } else if expired || packet.counter >= REJECT_AFTER_MESSAGES {
+                        packet.drop_for(Reason::SessionExpired);
+                    } else if !session.window.would_accept(packet.counter) {
+                        packet.drop_for(Reason::Replayed);
+                    }
+                }
+                Some(OpenJob { peer, session: session.id })
+            });
+            job?
+        });
+        let Some(job) = found else {
+            self.drop_all(packets, None, Reason::UnknownIndex);
+            return None;
+        };
+        if packets.iter().any(Incoming::is_wanted) {
+            return Some(job);
+        }
+        self.count_verdicts(job.peer, packets);
+        None
+    }
+
+    /// Decrypts the wanted packets of the run in place.
+    pub fn open(&self, job: &OpenJob, packets: &mut [Incoming], run: &mut <H::Crypto as Crypto>::Run<'_>) {
+        let key = self.with_peer(job.peer, |peer| peer.keypairs.by_id(job.session).map(|s| s.receive_key.clone()));
+        match key {
+            Some(Some(key)) => self.host.crypto().open_run(&key, packets, run),
+            _ => packets.iter_mut().filter(|packet| packet.is_wanted()).for_each(|p| p.drop_for(Reason::StaleIn)),
+        }
+    }
+
+    /// Gives every packet of the run its verdict, and lets the peer learn from those that are authentic and new: it
+    /// is alive, and it is where they came `from`.
+    pub fn commit_opened(&self, now: Instant, job: OpenJob, packets: &mut [Incoming], from: &Endpoint) -> Followup {
+        for packet in packets.iter_mut().filter(|packet| packet.state == State::Wanted) {
+            packet.drop_for(Reason::BadTag);
+        }
+        let (retired, followup) = self.tables.read(|tables| {
+            tables
+                .with_peer(job.peer, |peer| {
+                    let Some(session) = peer.keypairs.by_id(job.session) else {
+                        drop_authenticated(packets, Reason::StaleIn);
+                        return (Retired::default(), Followup::default());
+                    };
+                    let (mut fresh, mut content) = (false, false);
+                    for packet in packets.iter_mut().filter(|packet| packet.state == State::Authenticated) {
+                        if session.window.accept(packet.counter) {
+                            fresh = true;
+                            content |= packet.plaintext_len() > 0;
+                        } else {
+                            packet.drop_for(Reason::Replayed);
+                        }
+                    }
+                    if !fresh {
+                        return (Retired::default(), Followup::default());
+                    }
+                    let rekey = session.wants_rekey_on_receive(now);
+                    session.rekeyed_late |= rekey;
+                    let confirmed = peer.keypairs.confirm(job.session);
+                    if confirmed.is_some() {
+                        peer.last_handshake = Some(now);
+                        peer.timers.handshake_complete();
+                    }
+                    peer.endpoint = Some(*from);
+                    peer.timers.any_authenticated_received(now);
+                    if content {
+                        peer.timers.data_received(now);
+                    }
+                    if rekey {
+                        peer.timers.want_initiation(now, false);
+                    }
+                    let flush = confirmed.is_some() && peer.staged().0 > 0 && !peer.flushing;
+                    let rearm = self.queue_deadline(job.peer.slot, peer);
+                    let followup = Followup { rearm, flush: flush.then_some(job.peer) };
+                    (confirmed.unwrap_or_default(), followup)
+                })
+                .unwrap_or_else(|| {
+                    drop_authenticated(packets, Reason::StaleIn);
+                    (Retired::default(), Followup::default())
+                })
+        });
+        self.forget_indices(None, &retired);
+        self.tables.read(|tables| {
+            for packet in packets.iter_mut().filter(|packet| packet.state == State::Authenticated) {
+                let verdict = inspect(tables, job.peer, packet);
+                packet.state = State::Done(verdict);
+            }
+        });
+        self.count_verdicts(job.peer, packets);
+        followup
+    }
+
+    fn drop_all(&self, packets: &mut [Incoming], peer: Option<PeerRef>, reason: Reason) {
+        for packet in &mut *packets {
+            packet.drop_for(reason);
+        }
+        self.count_drop(peer, reason, u32::try_from(packets.len()).unwrap_or(u32::MAX));
+    }
+
+    /// Counts what was received and what was dropped.
+    fn count_verdicts(&self, peer: PeerRef, packets: &[Incoming]) {
+        self.with_peer(peer, |peer| {
+            for packet in packets {
+                match packet.verdict() {
+                    Verdict::Drop(reason) => {
+                        peer.count_drop(reason, 1);
+                    }
+                    Verdict::Deliver { .. } | Verdict::Keepalive => {
+                        let bytes = u64::try_from(packet.datagram_len).unwrap_or(u64::MAX);
+                        peer.rx_bytes = peer.rx_bytes.saturating_add(bytes);
+                    }
+                }
+            }
+        });
+        for packet in packets {
+            if let Verdict::Drop(reason) = packet.verdict() {
+                self.drops.count(reason, 1);
+            }
+        }
+    }
+}
+
+fn drop_authenticated(packets: &mut [Incoming], reason: Reason) {
+    for packet in packets.iter_mut().filter(|packet| packet.state == State::Authenticated) {
+        packet.drop_for(reason);
+    }
+}
+
+/// What becomes of an authentic packet, by its inner header.
+fn inspect<H: Host>(tables: &Tables<H>, peer: PeerRef, packet: &mut Incoming) -> Verdict {
+    let available = packet.plaintext_len();
+    if available == 0 {
+        return Verdict::Keepalive;
+    }
+    let head = packet.head.get(..available.min(packet.head.len())).unwrap_or_default();
+    let Some(inner) = inner::parse(head, available) else {
+        return Verdict::Drop(Reason::InnerMalformed);
+    };
+    // Whoever owns the source address in the whole device must be this very peer.
+    let owner = tables.routes.lookup(inner.source).and_then(|slot| tables.reference(slot));
+    if owner != Some(peer) {
+        return Verdict::Drop(Reason::WrongSource);
+    }
+    match inner::decapsulate(packet.ecn, inner.tos) {
+        Ecn::Keep => Verdict::Deliver { len: inner.len, rewritten: false },
+        Ecn::Mark(ecn) => {
+            inner::set_ecn(&mut packet.head, ecn);
+            Verdict::Deliver { len: inner.len, rewritten: true }
+        }
+        Ecn::Drop => Verdict::Drop(Reason::EcnIllegal),
+    }
+}
