@@ -5,7 +5,9 @@ use crate::answer::{AnswerError, AnswerParser, Collect, Diagnostics};
 use crate::change::SetRequest;
 use crate::errno::Errno;
 use crate::name::InterfaceName;
+use crate::server::{connect, knock};
 use crate::state::{DeviceState, DiagnosticEntry};
+use nix::errno::Errno as OsErrno;
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -127,11 +129,8 @@ impl Client {
     }
 
     fn ask<C: Collect>(&self, send: impl Fn(&mut dyn Write) -> io::Result<()>) -> Result<C, ClientError> {
-        let mut stream = UnixStream::connect(&self.path).map_err(|error| self.explain(error))?;
-        let sent = stream
-            .set_read_timeout(Some(PATIENCE))
-            .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
-            .and_then(|()| send(&mut stream));
+        let mut stream = connect(&self.path, PATIENCE).map_err(|error| self.explain(error))?;
+        let sent = send(&mut stream);
         // A daemon that refuses early closes its end while we still write: its answer is then more telling than EPIPE.
         match (sent, self.receive(&mut stream)) {
             (Err(error), Err(_)) if error.kind() != ErrorKind::BrokenPipe => Err(self.explain(error)),
@@ -184,7 +183,7 @@ impl Client {
 /// The interfaces whose daemons are alive, sorted by name. Dead sockets are skipped, and left where they are.
 ///
 /// # Errors
-/// When the directory exists but cannot be read, or a socket in it may not be used.
+/// When the directory exists but cannot be read.
 pub fn interfaces() -> io::Result<Vec<InterfaceName>> {
     interfaces_in(Path::new(SOCKET_DIRECTORY))
 }
@@ -205,10 +204,9 @@ pub fn interfaces_in(directory: &Path) -> io::Result<Vec<InterfaceName>> {
         let file = entry.file_name();
         let Some(name) = file.to_str().and_then(|file| file.strip_suffix(".sock")) else { continue };
         let Ok(name) = InterfaceName::new(name) else { continue };
-        match UnixStream::connect(entry.path()) {
-            Ok(_) => names.push(name),
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => return Err(error),
-            Err(_) => {}
+        // Whatever else happens (no permission, a full queue), there is somebody behind it.
+        if !matches!(knock(&entry.path()), Err(OsErrno::ECONNREFUSED | OsErrno::ENOENT)) {
+            names.push(name);
         }
     }
     names.sort();

@@ -74,8 +74,8 @@ fn what_is_written_is_read_back() {
         assert_eq!(device_of(&text), device);
         for at in 0..text.len() {
             let mut parser = AnswerParser::<DeviceState>::default();
-            assert_eq!(parser.feed(&mut text[..at].as_bytes()), Ok(None), "{at}");
-            assert_eq!(parser.feed(&mut text[at..].as_bytes()), Ok(Some(Ok(device.clone()))), "{at}");
+            assert_eq!(parser.feed(&mut &text.as_bytes()[..at]), Ok(None), "{at}");
+            assert_eq!(parser.feed(&mut &text.as_bytes()[at..]), Ok(Some(Ok(device.clone()))), "{at}");
         }
     }
 }

@@ -187,6 +187,7 @@ fn a_full_queue_counts_as_running() {
     let waiting: Vec<_> = (0..65).map(|_| UnixStream::connect(&path).unwrap()).collect();
     let error = UapiSocket::bind_in(&directory.sockets(), &name("wgt0")).unwrap_err();
     assert!(matches!(error, BindError::AlreadyRunning { .. }), "{error}");
+    assert_eq!(interfaces_in(&directory.sockets()).unwrap(), [name("wgt0")], "and is listed without waiting");
     drop((waiting, live));
 }
 

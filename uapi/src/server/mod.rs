@@ -8,6 +8,7 @@ mod socket;
 mod watch;
 
 pub use socket::{Accepted, BindError, UapiSocket};
+pub(crate) use socket::{connect, knock};
 pub use watch::RemovalWatch;
 
 use crate::change::SetRequest;
@@ -248,7 +249,9 @@ pub fn interface_index(name: &str) -> Option<u32> {
 fn answer(request: Result<Request, RequestError>, out: &mut dyn Write, handler: &dyn Handler) -> io::Result<()> {
     let number = |result: io::Result<()>| {
         result.map_err(|error| {
-            handler.event(&Event::Failed(&error));
+            if !is_departure(&error) {
+                handler.event(&Event::Failed(&error));
+            }
             Errno::from(error)
         })
     };
@@ -278,11 +281,15 @@ fn serve_connection(mut stream: UnixStream, handler: &dyn Handler) {
         .and_then(|()| serve(&mut stream, handler));
     match result {
         Ok(()) => {}
-        // The other side going away, or falling silent, is its own business.
-        Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {}
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+        Err(error) if is_departure(&error) => {}
         Err(error) => handler.event(&Event::Failed(&error)),
     }
+}
+
+/// Whether the other side went away or fell silent, which is its own business.
+fn is_departure(error: &io::Error) -> bool {
+    let kinds = [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset, ErrorKind::WouldBlock, ErrorKind::TimedOut];
+    kinds.contains(&error.kind())
 }
 
 /// The open connections. The mutex is held for a few instructions only, and never while the handler is called.

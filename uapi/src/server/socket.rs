@@ -274,13 +274,8 @@ fn remove_if_stale(path: &Path) -> Result<(), BindError> {
     }
 }
 
-fn knock(path: &Path) -> nix::Result<()> {
-    let fd = unix_socket()?;
-    sys::connect(fd.as_raw_fd(), &UnixAddr::new(path)?)
-}
-
 fn listen_at(path: &Path) -> nix::Result<OwnedFd> {
-    let fd = unix_socket()?;
+    let fd = unix_socket(SockFlag::SOCK_NONBLOCK)?;
     // On Linux the file gets the mode of the socket's inode less the umask. Setting it beforehand leaves no moment in
     // which the file is open to others, and does not touch the umask, which belongs to the whole process.
     fchmod(&fd, Mode::S_IRUSR | Mode::S_IWUSR)?;
@@ -293,9 +288,29 @@ fn listen_at(path: &Path) -> nix::Result<OwnedFd> {
     listening.map(|()| fd)
 }
 
-fn unix_socket() -> nix::Result<OwnedFd> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    sys::socket(AddressFamily::Unix, SockType::Stream, flags, None)
+fn unix_socket(flags: SockFlag) -> nix::Result<OwnedFd> {
+    sys::socket(AddressFamily::Unix, SockType::Stream, flags | SockFlag::SOCK_CLOEXEC, None)
+}
+
+/// Connects and hangs up, without ever blocking. `EAGAIN`: the queue is full, so somebody listens.
+pub(crate) fn knock(path: &Path) -> nix::Result<()> {
+    let fd = unix_socket(SockFlag::SOCK_NONBLOCK)?;
+    sys::connect(fd.as_raw_fd(), &UnixAddr::new(path)?)
+}
+
+/// Connects; `patience` limits connecting, each read and each write. Unlike `UnixStream::connect`, which waits forever
+/// for a daemon that is stopped and whose queue is full.
+pub(crate) fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
+    let stream = UnixStream::from(unix_socket(SockFlag::empty())?);
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    let address = UnixAddr::new(path)?;
+    loop {
+        match sys::connect(stream.as_raw_fd(), &address) {
+            Err(Errno::EINTR) => {}
+            result => return Ok(result.map(|()| stream)?),
+        }
+    }
 }
 
 impl fmt::Display for BindError {
