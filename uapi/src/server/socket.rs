@@ -345,3 +345,19 @@ impl std::error::Error for BindError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_private_from_its_first_moment() {
+        let path = std::env::temp_dir().join(format!("kuapi-{}-private.sock", std::process::id()));
+        let _ = fs::remove_file(&path);
+        let listener = listen_at(&path).unwrap();
+        let mode = fs::symlink_metadata(&path).unwrap().mode() & 0o777;
+        fs::remove_file(&path).unwrap();
+        drop(listener);
+        assert_eq!(mode, 0o600, "before anything was repaired");
+    }
+}
