@@ -108,7 +108,8 @@ impl Indices {
         let Some(old) = self.buckets.get_mut(buddy) else { return };
         let mut moved = [Entry::EMPTY; ENTRIES];
         for (to, from) in moved.iter_mut().zip(&mut old.0) {
-            if !from.is_empty() && place(from.index, self.len) == Some(new) {
+            // Empty ones stay: their index is 0.
+            if place(from.index, self.len) == Some(new) {
                 core::mem::swap(to, from);
             }
         }

@@ -28,13 +28,12 @@ pub(crate) struct Inner {
 }
 
 /// Reads the header of a packet of which `available` bytes are there and `head` is the start, 40 bytes if it has as
-/// many (more bytes in `head` than `available` do not count).
+/// many. Bytes of `head` past `available` do not matter.
 ///
 /// `None` if it is neither IPv4 nor IPv6, or if its length field is shorter than its header or longer than
 /// `available`. It may be shorter than `available`: the rest is padding. An IPv6 payload length of zero is taken at
 /// its word, so a jumbogram (RFC 2675), which no link of ours can carry, is cut to its header like in the kernel.
 pub(crate) fn parse(head: &[u8], available: usize) -> Option<Inner> {
-    let head = head.get(..available).unwrap_or(head);
     let inner = match head.first()? >> 4 {
         4 => parse_v4(head.first_chunk()?)?,
         6 => parse_v6(head.first_chunk()?),
