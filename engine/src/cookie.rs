@@ -196,3 +196,196 @@ impl CookieJar {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::crypto::TestCrypto;
+    use crate::testing::{Random, unhex};
+    use std::vec::Vec;
+
+    const C: &TestCrypto = &TestCrypto;
+    const SECOND: u64 = 1_000_000_000;
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_nanos(seconds * SECOND)
+    }
+
+    fn identity() -> Identity {
+        Identity::new(C, Secret::new([3; 32]))
+    }
+
+    /// A message of `N` bytes with valid macs, as far as anyone can see from outside.
+    fn signed<const N: usize>(kind: u8, cookie: Option<[u8; 16]>) -> ([u8; N], [u8; 16]) {
+        let mut message = Random::new(u64::from(kind)).bytes::<N>();
+        message[..4].copy_from_slice(&[kind, 0, 0, 0]);
+        let mac1 = sign(C, &mut message, identity().public(), cookie);
+        (message, mac1)
+    }
+
+    #[test]
+    fn the_bytes_are_those_of_another_implementation() {
+        // Made with Python: hashlib's BLAKE2s, XChaCha20-Poly1305 written out and checked with RFC 8439, 2.8.2.
+        let public: [u8; 32] = core::array::from_fn(|at| at as u8);
+        let mut message: [u8; 148] = core::array::from_fn(|at| if at < 116 { at as u8 } else { 0xff });
+        message[..4].copy_from_slice(&[1, 0, 0, 0]);
+        let secret = Secret::new(core::array::from_fn(|at| 100 + at as u8));
+        let nonce = core::array::from_fn(|at| 200 + at as u8);
+
+        let v4 = cookie_for(C, &secret, &"192.0.2.7:51820".parse().unwrap());
+        assert_eq!(v4, unhex("9d893379e247d4c3f0975531ae51e207"));
+        let v6 = cookie_for(C, &secret, &"[2001:db8::7]:51820".parse().unwrap());
+        assert_eq!(v6, unhex("d2065def141de5de148e2de8a50898d1"));
+
+        let mac1 = sign(C, &mut message, &public, Some(v4));
+        assert_eq!(mac1, unhex("44a5276c0c75b37d5cfede7eaeb9cf59"));
+        assert_eq!(message[116..132], mac1);
+        assert_eq!(message[132..], unhex::<16>("d9cd90a09667442d436997d5579f3f94"));
+
+        let reply = CookieReply::parse(&unhex(concat!(
+            "0300000004050607c8c9cacbcccdcecfd0d1d2d3d4d5d6d7d8d9dadbdcdddedf",
+            "e856289180b096bfeb2434c6d7aa1134f8bcf6737bc065cb11cbbde39675c591"
+        )));
+        assert_eq!(reply.unwrap().nonce, nonce);
+        assert_eq!(open_reply(C, &public, &reply.unwrap(), &mac1), Some(v4));
+    }
+
+    #[test]
+    fn every_flipped_bit_breaks_both_macs() {
+        fn check<const N: usize>(kind: u8) {
+            let cookie = [0x5a; 16];
+            let (message, mac1) = signed::<N>(kind, Some(cookie));
+            assert_eq!(message[N - 32..N - 16], mac1);
+            assert!(has_valid_mac1(C, &identity(), &message));
+            assert!(has_valid_mac2(C, &cookie, &message));
+            for bit in 0..N * 8 {
+                let mut forged = message;
+                forged[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(has_valid_mac1(C, &identity(), &forged), bit / 8 >= N - 16, "bit {bit}");
+                assert!(!has_valid_mac2(C, &cookie, &forged), "bit {bit}");
+            }
+        }
+        check::<148>(1);
+        check::<92>(2);
+    }
+
+    #[test]
+    fn without_a_cookie_mac2_is_zero_and_invalid() {
+        let (message, _) = signed::<148>(1, None);
+        assert_eq!(message[132..], [0; 16]);
+        assert!(has_valid_mac1(C, &identity(), &message));
+        assert!(!has_valid_mac2(C, &[0; 16], &message));
+    }
+
+    #[test]
+    fn mac1_is_for_one_public_key() {
+        let (message, _) = signed::<148>(1, None);
+        assert!(!has_valid_mac1(C, &Identity::new(C, Secret::new([4; 32])), &message));
+    }
+
+    #[test]
+    fn messages_too_short_for_macs_are_invalid_and_stay_as_they_are() {
+        for len in 0..32 {
+            let mut message = Vec::from_iter(std::iter::repeat_n(0x77, len));
+            assert!(!has_valid_mac1(C, &identity(), &message));
+            assert!(!has_valid_mac2(C, &[1; 16], &message));
+            assert_eq!(reply(C, &identity(), &[0; 24], &[1; 16], &message), None);
+            sign(C, &mut message, identity().public(), Some([1; 16]));
+            assert!(message.iter().all(|byte| *byte == 0x77));
+        }
+    }
+
+    #[test]
+    fn a_cookie_goes_to_the_one_who_asked_and_comes_back_as_mac2() {
+        fn check<const N: usize>(kind: u8) {
+            let responder = identity();
+            let source = "[2001:db8::1]:1000".parse().unwrap();
+            let secret = Secret::new([7; 32]);
+            let cookie = cookie_for(C, &secret, &source);
+            let (message, mac1) = signed::<N>(kind, None);
+            let bytes = reply(C, &responder, &[9; 24], &cookie, &message).unwrap();
+
+            assert_eq!(bytes[..4], [3, 0, 0, 0]);
+            assert_eq!(bytes[4..8], message[4..8], "its receiver is the sender of the message");
+            let parsed = CookieReply::parse(&bytes).unwrap();
+            let opened = open_reply(C, responder.public(), &parsed, &mac1).unwrap();
+            assert_eq!(opened, cookie);
+            let (message, _) = signed::<N>(kind, Some(opened));
+            assert!(has_valid_mac2(C, &cookie_for(C, &secret, &source), &message));
+            for elsewhere in ["[2001:db8::1]:1001", "[2001:db8::2]:1000", "32.1.13.184:1000"] {
+                let other = cookie_for(C, &secret, &elsewhere.parse().unwrap());
+                assert!(!has_valid_mac2(C, &other, &message), "{elsewhere}");
+            }
+            let other = cookie_for(C, &Secret::new([8; 32]), &source);
+            assert!(!has_valid_mac2(C, &other, &message), "another secret");
+
+            assert_eq!(open_reply(C, responder.public(), &parsed, &[0; 16]), None, "another message");
+            assert_eq!(open_reply(C, &[4; 32], &parsed, &mac1), None, "another peer");
+            for bit in 8 * 8..64 * 8 {
+                let mut forged = bytes;
+                forged[bit / 8] ^= 1 << (bit % 8);
+                let forged = CookieReply::parse(&forged).unwrap();
+                assert_eq!(open_reply(C, responder.public(), &forged, &mac1), None, "bit {bit}");
+            }
+        }
+        check::<148>(1);
+        check::<92>(2);
+    }
+
+    #[test]
+    fn the_address_of_a_v4_source_is_told_from_its_port() {
+        // 1.2.3.4 port 0x0506 and 3.4.5.6 share bytes, not their order.
+        let cookies: Vec<_> = ["1.2.3.4:1286", "1.2.3.4:1541", "3.4.5.6:258"]
+            .map(|source| cookie_for(C, &Secret::ZERO, &source.parse().unwrap()))
+            .into();
+        assert!(cookies[0] != cookies[1] && cookies[0] != cookies[2] && cookies[1] != cookies[2]);
+    }
+
+    #[test]
+    fn the_secret_rotates_at_120_seconds() {
+        let mut secret = CookieSecret::new();
+        let (first, second) = (Secret::new([1; 32]), Secret::new([2; 32]));
+        assert_eq!(secret.current(at(0)), None);
+        assert_eq!(secret.renew(at(50), first.clone()), first);
+        assert_eq!(secret.current(at(50)), Some(first.clone()));
+        let last = Instant::from_nanos(170 * SECOND - 1);
+        assert_eq!(secret.current(last), Some(first.clone()));
+        assert_eq!(secret.renew(last, second.clone()), first, "somebody was faster");
+        assert_eq!(secret.current(at(170)), None);
+        assert_eq!(secret.current(at(10)), Some(first), "the clock stepped back");
+        assert_eq!(secret.renew(at(170), second.clone()), second);
+        assert_eq!(secret.current(at(289)), Some(second));
+        assert_eq!(secret.current(at(290)), None);
+    }
+
+    #[test]
+    fn a_cookie_is_used_for_115_seconds() {
+        let mut jar = CookieJar::new();
+        assert_eq!(jar.fresh(at(0)), None);
+        jar.sent([1; 16]);
+        assert!(jar.accept(at(1000), &[1; 16], [2; 16]));
+        assert_eq!(jar.fresh(at(1000)), Some([2; 16]));
+        assert_eq!(jar.fresh(Instant::from_nanos(1115 * SECOND - 1)), Some([2; 16]));
+        assert_eq!(jar.fresh(at(1115)), None);
+    }
+
+    #[test]
+    fn one_reply_is_accepted_for_each_mac1_sent() {
+        let mut jar = CookieJar::new();
+        assert_eq!(jar.expecting(), None);
+        assert!(!jar.accept(at(1), &[0; 16], [9; 16]), "nothing was sent");
+        jar.sent([1; 16]);
+        assert_eq!(jar.expecting(), Some([1; 16]));
+        assert!(!jar.accept(at(1), &[2; 16], [9; 16]), "another message");
+        assert_eq!((jar.fresh(at(1)), jar.expecting()), (None, Some([1; 16])), "nothing has changed");
+        assert!(jar.accept(at(1), &[1; 16], [3; 16]));
+        assert_eq!(jar.expecting(), None);
+        assert!(!jar.accept(at(2), &[1; 16], [9; 16]), "answered already");
+        jar.sent([4; 16]);
+        jar.sent([5; 16]);
+        assert!(!jar.accept(at(2), &[4; 16], [9; 16]), "overtaken");
+        assert_eq!(jar.fresh(at(2)), Some([3; 16]), "the old one is kept meanwhile");
+        assert!(jar.accept(at(2), &[5; 16], [6; 16]));
+        assert_eq!(jar.fresh(at(2)), Some([6; 16]));
+    }
+}

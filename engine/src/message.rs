@@ -287,3 +287,97 @@ const _: () = {
     assert!(CookieReply::LEN == 4 + 4 + 24 + size_of::<Sealed<16>>());
     assert!(DataHeader::LEN == 4 + 4 + 8 && DataHeader::OVERHEAD == DataHeader::LEN + 16);
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Random;
+
+    /// The number that four of `bytes` spell, least significant first.
+    fn number(bytes: &[u8]) -> u32 {
+        bytes.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte))
+    }
+
+    #[test]
+    fn the_fields_of_an_initiation_are_where_the_paper_puts_them() {
+        let mut bytes = Random::new(1).bytes::<148>();
+        bytes[..4].copy_from_slice(&[1, 0, 0, 0]);
+        let message = Initiation::parse(&bytes).unwrap();
+        assert_eq!(message.sender, number(&bytes[4..8]));
+        assert_eq!(message.ephemeral, bytes[8..40]);
+        assert_eq!([&message.encrypted_static.text[..], &message.encrypted_static.tag].concat(), bytes[40..88]);
+        assert_eq!([&message.encrypted_timestamp.text[..], &message.encrypted_timestamp.tag].concat(), bytes[88..116]);
+        assert_eq!(sender_of(&bytes), Some(message.sender));
+        assert_eq!(message.to_bytes()[..116], bytes[..116]);
+        assert_eq!(message.to_bytes()[116..], [0; 32]);
+    }
+
+    #[test]
+    fn the_fields_of_a_response_are_where_the_paper_puts_them() {
+        let mut bytes = Random::new(2).bytes::<92>();
+        bytes[..4].copy_from_slice(&[2, 0, 0, 0]);
+        let message = Response::parse(&bytes).unwrap();
+        assert_eq!((message.sender, message.receiver), (number(&bytes[4..8]), number(&bytes[8..12])));
+        assert_eq!(message.ephemeral, bytes[12..44]);
+        assert_eq!(message.encrypted_nothing.tag, bytes[44..60]);
+        assert_eq!(sender_of(&bytes), Some(message.sender));
+        assert_eq!(message.to_bytes()[..60], bytes[..60]);
+        assert_eq!(message.to_bytes()[60..], [0; 32]);
+    }
+
+    #[test]
+    fn the_fields_of_a_cookie_reply_are_where_the_paper_puts_them() {
+        let mut bytes = Random::new(3).bytes::<64>();
+        bytes[..4].copy_from_slice(&[3, 0, 0, 0]);
+        let message = CookieReply::parse(&bytes).unwrap();
+        assert_eq!(message.receiver, number(&bytes[4..8]));
+        assert_eq!(message.nonce, bytes[8..32]);
+        assert_eq!([message.encrypted_cookie.text, message.encrypted_cookie.tag].concat(), bytes[32..64]);
+        assert_eq!(message.to_bytes(), bytes);
+    }
+
+    #[test]
+    fn the_fields_of_a_data_header_are_where_the_paper_puts_them() {
+        let mut bytes = Random::new(4).bytes::<16>();
+        bytes[..4].copy_from_slice(&[4, 0, 0, 0]);
+        let header = DataHeader::parse(&bytes).unwrap();
+        assert_eq!(header.receiver, number(&bytes[4..8]));
+        assert_eq!(header.counter, u64::from(number(&bytes[12..16])) << 32 | u64::from(number(&bytes[8..12])));
+        assert_eq!(header.to_bytes(), bytes);
+    }
+
+    #[test]
+    fn a_message_is_what_type_reserved_bytes_and_length_all_say() {
+        for prefix in (0..8).flat_map(|kind| {
+            [[kind, 0, 0, 0], [kind, 1, 0, 0], [kind, 0, 1, 0], [kind, 0, 0, 1], [0, kind, 0, 0], [0, 0, 0, kind]]
+        }) {
+            for len in 0..2000 {
+                let expected = match (prefix, len) {
+                    ([1, 0, 0, 0], 148) => Some(Kind::Initiation),
+                    ([2, 0, 0, 0], 92) => Some(Kind::Response),
+                    ([3, 0, 0, 0], 64) => Some(Kind::CookieReply),
+                    ([4, 0, 0, 0], 32..) => Some(Kind::Data),
+                    _ => None,
+                };
+                assert_eq!(Kind::of(prefix, len), expected, "{prefix:?}, {len} bytes");
+            }
+            fn starting<const N: usize>(prefix: [u8; 4]) -> [u8; N] {
+                core::array::from_fn(|at| prefix.get(at).copied().unwrap_or(0))
+            }
+            assert_eq!(Initiation::parse(&starting(prefix)).is_some(), prefix == [1, 0, 0, 0]);
+            assert_eq!(Response::parse(&starting(prefix)).is_some(), prefix == [2, 0, 0, 0]);
+            assert_eq!(CookieReply::parse(&starting(prefix)).is_some(), prefix == [3, 0, 0, 0]);
+            assert_eq!(DataHeader::parse(&starting(prefix)).is_some(), prefix == [4, 0, 0, 0]);
+        }
+    }
+
+    #[test]
+    fn macs_are_the_last_32_bytes() {
+        let bytes = Random::new(5).bytes::<92>();
+        let macs = Macs::of(&bytes).unwrap();
+        assert_eq!(macs.covered, &bytes[..60]);
+        assert_eq!((&macs.mac1[..], &macs.mac2[..]), (&bytes[60..76], &bytes[76..]));
+        assert!(Macs::of(&bytes[..31]).is_none());
+        assert!(Macs::of(&bytes[..32]).is_some_and(|macs| macs.covered.is_empty()));
+    }
+}

@@ -1,4 +1,4 @@
-//! What several tests need: numbers that look random and are the same in every run, and independent primitives.
+//! What several tests need: numbers that look random and are the same in every run, independent primitives, and hex.
 
 pub(crate) mod crypto;
 
@@ -26,4 +26,11 @@ impl Random {
     pub(crate) fn bytes<const N: usize>(&mut self) -> [u8; N] {
         [(); N].map(|()| self.next() as u8)
     }
+}
+
+/// The `N` bytes that `text` spells in hexadecimal digits.
+pub(crate) fn unhex<const N: usize>(text: &str) -> [u8; N] {
+    assert_eq!(text.len(), 2 * N);
+    let digit = |at| char::from(text.as_bytes()[at]).to_digit(16).unwrap() as u8;
+    core::array::from_fn(|at| digit(2 * at) << 4 | digit(2 * at + 1))
 }

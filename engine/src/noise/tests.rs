@@ -97,9 +97,9 @@ fn read(state: &mut HandshakeState, message: &[u8]) -> Vec<u8> {
     payload
 }
 
-/// Both of `keys` are those of `snow`, the one for sending and the one for receiving.
-fn assert_same_session(keys: &SessionKeys, snow: HandshakeState) {
-    let snow = snow.into_stateless_transport_mode().unwrap();
+/// `snow` at the other end of the session reads what is sealed with `keys`, and the other way round.
+fn assert_understood(keys: &SessionKeys, other_end: HandshakeState) {
+    let snow = other_end.into_stateless_transport_mode().unwrap();
     for counter in [0, 1, u64::from(u32::MAX) + 7] {
         let mut text = *b"from here to there";
         let tag = C.seal(&keys.send, counter, &[], &mut text);
@@ -107,10 +107,10 @@ fn assert_same_session(keys: &SessionKeys, snow: HandshakeState) {
         assert_eq!(snow.read_message(counter, &[&text[..], &tag].concat(), &mut plain).unwrap(), 18);
         assert_eq!(&plain, b"from here to there");
 
-        let mut sealed = [0; 40];
+        let mut sealed = [0; 34];
         assert_eq!(snow.write_message(counter, b"from there to here", &mut sealed).unwrap(), 34);
         let mut text: [u8; 18] = sealed[..18].try_into().unwrap();
-        assert!(C.open(&keys.receive, counter, &[], &mut text, sealed[18..34].try_into().unwrap()));
+        assert!(C.open(&keys.receive, counter, &[], &mut text, sealed[18..].try_into().unwrap()));
         assert_eq!(&text, b"from there to here");
     }
 }
@@ -138,8 +138,8 @@ fn both_messages_and_sessions_are_those_of_snow() {
         let initiator_keys = pair.finish(&initiating, &response).unwrap();
         assert_eq!((initiator_keys.local_index, initiator_keys.remote_index), (0x0403_0201, 0x0807_0605));
         assert_eq!((responder_keys.local_index, responder_keys.remote_index), (0x0807_0605, 0x0403_0201));
-        assert_same_session(&initiator_keys, snow_initiator);
-        assert_same_session(&responder_keys, snow_responder);
+        assert_understood(&initiator_keys, snow_responder);
+        assert_understood(&responder_keys, snow_initiator);
         assert_eq!(initiator_keys.send, responder_keys.receive);
         assert_eq!(initiator_keys.receive, responder_keys.send);
         assert!(initiator_keys.send != initiator_keys.receive);

@@ -86,25 +86,14 @@ fn nonce(counter: u64) -> [u8; 12] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::format;
-    use std::string::String;
-
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
-    fn unhex<const N: usize>(text: &str) -> [u8; N] {
-        let bytes: Vec<u8> = (0..N).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap()).collect();
-        assert_eq!(text.len(), 2 * N);
-        bytes.try_into().unwrap()
-    }
+    use crate::testing::unhex;
 
     #[test]
     fn hash_of_rfc_7693() {
         // RFC 7693, appendix B: BLAKE2s-256("abc"), here in two parts.
         let mut out = [0; 32];
         TestCrypto.hash(&mut out, &[b"a", b"bc"]);
-        assert_eq!(hex(&out), "508c5e8c327c14e2e1a72ba34eeb452f37458b209ed63a294d999b4c86675982");
+        assert_eq!(out, unhex("508c5e8c327c14e2e1a72ba34eeb452f37458b209ed63a294d999b4c86675982"));
     }
 
     #[test]
@@ -113,8 +102,8 @@ mod tests {
         let alice = Secret::new(unhex("77076d0a7318a57d3c16c17251b26645df4c2f92ebc099ac0b4b4d3e4d1a4a2a"));
         let bob = Secret::new(unhex("5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb"));
         assert_eq!(
-            hex(&TestCrypto.public_key(&bob)),
-            "de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f"
+            TestCrypto.public_key(&bob),
+            unhex("de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f")
         );
         let (mut one, mut other) = (Secret::ZERO, Secret::ZERO);
         assert!(TestCrypto.x25519(&mut one, &alice, &TestCrypto.public_key(&bob)));
