@@ -119,7 +119,7 @@ impl fmt::Display for AddressError {
         match self {
             Self::Ip => f.write_str("is neither an IPv4 nor an IPv6 address"),
             Self::Scope => f.write_str("has a zone ('%'), which cannot stand here"),
-            Self::Prefix => f.write_str("has no number after the '/'"),
+            Self::Prefix => f.write_str("has no number of bits after the '/'"),
             Self::PrefixTooLong { bits: 32 } => f.write_str("has a prefix longer than the 32 bits of an IPv4 address"),
             Self::PrefixTooLong { bits } => {
                 write!(f, "has a prefix longer than the {bits} bits of an IPv6 address")

@@ -27,6 +27,11 @@ pub(crate) struct Findings {
 pub(crate) struct Added<'a>(Option<&'a mut Finding>);
 
 impl Added<'_> {
+    /// Whether this will be shown, so that finding out what to say about it is worth the time.
+    pub(crate) const fn is_shown(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Says what would be right.
     pub(crate) fn help(self, text: impl Into<String>) -> Self {
         if let Some(finding) = self.0 {

@@ -37,7 +37,8 @@
 //! - Ports are numbers up to 65535: neither names of services, nor larger numbers, of which the C library takes the low
 //!   16 bits.
 //! - Hosts in `Endpoint` are addresses in full or names in ASCII.
-//! - Keys other than comments must be UTF-8; a byte order mark is skipped.
+//! - An empty `AllowedIPs` is taken with a warning; wg refuses it.
+//! - All but comments must be UTF-8; a byte order mark is skipped.
 //!
 //! Secrets show in no diagnostic and in no `Debug` output, wherever in the file they stand, and are wiped when dropped.
 

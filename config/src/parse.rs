@@ -170,7 +170,6 @@ struct Reader {
     place: Place,
     config: Config,
     interface_header: Option<Span>,
-    /// Lines of the interface's keys.
     interface_seen: Seen,
     peer: Option<PeerDraft>,
     /// Where the public key of each peer in `config` stands.
@@ -178,18 +177,18 @@ struct Reader {
     owners: Owners,
 }
 
-/// The line where each key of a section was given.
+/// Where the value of each key of a section stands.
 #[derive(Default)]
-struct Seen([Option<usize>; Keyword::COUNT]);
+struct Seen([Option<Span>; Keyword::COUNT]);
 
 impl Seen {
-    fn line_of(&self, keyword: Keyword) -> Option<usize> {
+    fn get(&self, keyword: Keyword) -> Option<Span> {
         self.0.get(keyword as usize).copied().flatten()
     }
 
-    /// Notes the line, and gives the one noted before.
-    fn note(&mut self, keyword: Keyword, line: usize) -> Option<usize> {
-        self.0.get_mut(keyword as usize).and_then(|slot| slot.replace(line))
+    /// Notes the place, and gives the one noted before.
+    fn note(&mut self, keyword: Keyword, span: Span) -> Option<Span> {
+        self.0.get_mut(keyword as usize).and_then(|slot| slot.replace(span))
     }
 }
 
@@ -305,13 +304,12 @@ impl Reader {
                         )
                         .help("write '[Interface]' without spaces inside the brackets");
                 }
-                let before = self.interface_seen.note(keyword, piece.span.line);
+                let before = self.interface_seen.note(keyword, value.span);
                 self.repeated(keyword, before, name_piece);
                 self.interface_key(keyword, value, comment);
             }
             (Some(keyword), Some(Section::Peer)) => {
-                let line = piece.span.line;
-                let before = self.peer.as_mut().and_then(|peer| peer.seen.note(keyword, line));
+                let before = self.peer.as_mut().and_then(|peer| peer.seen.note(keyword, value.span));
                 self.repeated(keyword, before, name_piece);
                 self.peer_key(keyword, value);
             }
@@ -343,12 +341,19 @@ impl Reader {
             None => format!("'{}' stands before the first section and is not a key", quote_name(name.text)),
         };
         let added = self.findings.error(name.span, message);
+        if !added.is_shown() {
+            return;
+        }
         match Keyword::suggest(&name.compact(), here) {
             _ if name.text.starts_with([';', '/', '!']) => {
                 added.help("comments start with '#'");
             }
             Some(keyword) if here.is_none_or(|here| here == keyword.section()) => {
                 added.help(format!("did you mean '{}'?", keyword.name()));
+                // One mistake, one error: do not say later that this key is missing.
+                if let Some(peer) = &mut self.peer {
+                    peer.seen.note(keyword, name.span);
+                }
             }
             Some(keyword) => {
                 added.help(format!(
@@ -358,9 +363,10 @@ impl Reader {
                 ));
             }
             None => {
-                if let Some(section) = here {
-                    added.help(format!("the keys of {} are {}", section.name(), keys_of(section)));
-                }
+                added.help(match here {
+                    Some(section) => format!("the keys of {} are {}", section.name(), keys_of(section)),
+                    None => "start the file with a line '[Interface]'".to_owned(),
+                });
             }
         }
     }
@@ -383,9 +389,9 @@ impl Reader {
         self.findings.error(name.span, message).help(help);
     }
 
-    fn repeated(&mut self, keyword: Keyword, before: Option<usize>, name: Piece<'_>) {
+    fn repeated(&mut self, keyword: Keyword, before: Option<Span>, name: Piece<'_>) {
         let Some(before) = before.filter(|_| !keyword.adds_up()) else { return };
-        let message = format!("'{}' is given twice: this one counts, line {before} does not", keyword.name());
+        let message = format!("'{}' is given twice: this one counts, line {} does not", keyword.name(), before.line);
         let added = self.findings.warning(name.span, message);
         if keyword == Keyword::PublicKey {
             added.help("if this is another peer, put a line '[Peer]' above it");
@@ -412,6 +418,7 @@ impl Reader {
             KeyError::Character { position, .. } => nth_character(value, position),
             _ => value.span,
         };
+        let help = if value.text.starts_with(['"', '\'']) { "write it without quotes" } else { help };
         self.findings.error(span, format!("this {} {cause}", keyword.name())).help(help);
     }
 

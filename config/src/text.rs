@@ -1,5 +1,6 @@
 //! Texts a configuration may contain: each type holds only what can be written to a file and read back unchanged.
 
+use crate::mask::mask_line;
 use crate::name::InterfaceName;
 use core::fmt;
 use core::str::FromStr;
@@ -23,7 +24,7 @@ impl core::error::Error for TextError {}
 macro_rules! text_type {
     ($(#[$doc:meta])* $name:ident, $check:path) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+        #[derive(Clone, PartialEq, Eq, Hash)]
         pub struct $name(Box<str>);
 
         impl $name {
@@ -45,6 +46,13 @@ macro_rules! text_type {
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            /// Masks what may be a secret: commands have been seen to contain keys.
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_tuple(stringify!($name)).field(&mask_line(&self.0)).finish()
             }
         }
 

@@ -117,7 +117,7 @@ fn leaks(shown: &str, secret: &str) -> bool {
 fn secrets_show_in_no_diagnostic() {
     let mut rng = Rng(5);
     let mut shown_lines = 0;
-    for round in 0..60_000 {
+    for round in 0..30_000 {
         let private = Key::from_bytes(rng.bytes()).to_base64();
         let preshared = Key::from_bytes(rng.bytes()).to_base64();
         let public = PublicKey::from_bytes(rng.bytes());
@@ -142,7 +142,7 @@ fn secrets_show_in_no_diagnostic() {
         }
         assert!(!leaks(&format!("{parsed:?}"), &private));
     }
-    assert!(shown_lines > 200_000, "{shown_lines}");
+    assert!(shown_lines > 100_000, "{shown_lines}");
 }
 
 #[test]

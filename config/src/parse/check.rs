@@ -18,22 +18,25 @@ impl Reader {
     }
 
     fn check_interface(&mut self) {
+        // What seems to be missing may stand in a line that could not be read: errors first.
+        if self.findings.errors() != 0 {
+            return;
+        }
         let Some(header) = self.interface_header else {
-            // With other errors, the section may be there and unreadable.
-            if self.findings.errors() == 0 {
-                self.findings
-                    .warning(None, "there is no [Interface] section")
-                    .help("start the file with '[Interface]' and a line 'PrivateKey = ...'");
-            }
+            self.findings
+                .warning(None, "there is no [Interface] section")
+                .help("start the file with '[Interface]' and a line 'PrivateKey = ...'");
             return;
         };
         let interface = &self.config.interface;
-        let given = |keyword| self.interface_seen.line_of(keyword).is_some();
+        let given = |keyword| self.interface_seen.get(keyword).is_some();
         let no_private_key = !given(Keyword::PrivateKey) && !hooks_contain(interface, "private-key");
         let no_address = !given(Keyword::Address) && !hooks_contain(interface, "addr");
         let no_server = interface.dns.is_empty() && !interface.dns_search.is_empty();
         let has_v6 = interface.addresses.iter().any(|address| address.ip().is_ipv6());
         let small_for_v6 = interface.mtu.filter(|mtu| has_v6 && *mtu < IPV6_MTU_MIN);
+        let place_of = |keyword| self.interface_seen.get(keyword).unwrap_or(header);
+        let (dns, mtu_place) = (place_of(Keyword::Dns), place_of(Keyword::Mtu));
         if no_private_key {
             self.findings
                 .warning(header, "this interface has no PrivateKey and can talk to nobody")
@@ -46,12 +49,15 @@ impl Reader {
         }
         if no_server {
             self.findings
-                .warning(header, "search domains without a name server are ignored")
+                .warning(dns, "search domains without a name server are ignored")
                 .help("add a name server's address to 'DNS'");
         }
         if let Some(mtu) = small_for_v6 {
             self.findings
-                .warning(header, format!("an MTU of {mtu} switches IPv6 off, but this interface has an IPv6 address"))
+                .warning(
+                    mtu_place,
+                    format!("an MTU of {mtu} switches IPv6 off, but this interface has an IPv6 address"),
+                )
                 .help(format!("IPv6 needs an MTU of at least {IPV6_MTU_MIN}"));
         }
     }

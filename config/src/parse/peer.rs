@@ -53,7 +53,7 @@ impl Reader {
     pub(super) fn end_peer(&mut self) {
         let Some(draft) = self.peer.take() else { return };
         let Some((public_key, span)) = draft.public_key else {
-            if draft.seen.line_of(Keyword::PublicKey).is_none() {
+            if draft.seen.get(Keyword::PublicKey).is_none() {
                 self.findings
                     .error(draft.header, "this peer has no PublicKey")
                     .help("add 'PublicKey = ...' with the key that 'wg pubkey' prints on the peer's machine");
@@ -128,7 +128,8 @@ impl Reader {
                 if key.is_zero() {
                     self.findings
                         .warning(value.span, "this PublicKey is all zeros: no peer can have it")
-                        .help("'wg pubkey' prints the right one on the peer's machine");
+                        .help("'wg pubkey' prints the right one on the peer's machine")
+                        .unmasked();
                 }
                 Some(key)
             }
@@ -146,6 +147,9 @@ impl Reader {
 
     fn allowed_ips(&mut self, value: Piece<'_>) {
         if value.text.is_empty() {
+            self.findings
+                .warning(value.span, "this AllowedIPs is empty, which wg and wg-quick refuse")
+                .help("remove the line: a peer without it has none");
             return;
         }
         // The number this peer will have, once it is complete.
@@ -194,7 +198,15 @@ impl Reader {
 
     fn endpoint(&mut self, value: Piece<'_>) -> Option<Endpoint> {
         let text = value.compact();
-        let (message, help): (String, String) = match endpoint::parse(&text) {
+        let read = endpoint::parse(&text);
+        let port_start = value.text.rfind(':').map_or(value.span.start, |colon| value.span.start + colon + 1);
+        let place = match read {
+            Err(EndpointError::PortNotANumber | EndpointError::PortTooLarge) if !text.contains("//") => {
+                Span { start: port_start, ..value.span }
+            }
+            _ => value.span,
+        };
+        let (message, help): (String, String) = match read {
             Ok((endpoint, bare_v6)) => {
                 if bare_v6 {
                     self.findings
@@ -225,6 +237,9 @@ impl Reader {
                 "this Endpoint is an IPv6 address without brackets and port".into(),
                 format!("write the address in brackets, then the port: [{text}]:51820"),
             ),
+            Err(EndpointError::Host(_) | EndpointError::PortNotANumber) if text.contains("//") => {
+                ("this Endpoint is a URL".into(), "write only host and port, as in vpn.example.com:51820".into())
+            }
             Err(EndpointError::PortNotANumber) => {
                 ("the port of this Endpoint is not a number".into(), "a port is a number up to 65535".into())
             }
@@ -236,7 +251,7 @@ impl Reader {
                 "write it like vpn.example.com:51820, 192.0.2.1:51820 or [2001:db8::1]:51820".into(),
             ),
         };
-        self.findings.error(value.span, message).help(help);
+        self.findings.error(place, message).help(help);
         None
     }
 }
