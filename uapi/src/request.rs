@@ -29,7 +29,7 @@ use std::fmt;
 pub const MAX_LINE: usize = 256;
 
 /// Most bytes in one request. A peer with all its keys and two prefixes takes about 400 bytes, so this is good for
-/// 160,000 of them. In memory, a request takes no more than four times its size as text.
+/// 160,000 of them. In memory, a request takes at most about six times its size as text, and that while a list grows.
 pub const MAX_REQUEST: u64 = 64 << 20;
 
 /// A valid request.

@@ -6,6 +6,7 @@ use kerntun_uapi::{
     Client, ClientError, DeviceState, DiagnosticsWriter, Errno, GetWriter, Handler, InterfaceName, PeerChange,
     PeerState, PublicKey, Section, Server, SetRequest, UapiSocket,
 };
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -276,18 +277,42 @@ fn strangers_are_turned_away() {
     assert!(matches!(socket.accept().unwrap(), Accepted::Stranger { uid: 12345 }));
 }
 
+type Remove = fn(&Path);
+
+/// The ways in which a socket file can go; the last one puts another in its place.
+const REMOVALS: [(&str, Remove); 5] = [
+    ("rmfile", |path| fs::remove_file(path).unwrap()),
+    ("rmdir", |path| fs::remove_dir_all(path.parent().unwrap()).unwrap()),
+    ("moved", |path| fs::rename(path, path.parent().unwrap().with_file_name("elsewhere")).unwrap()),
+    ("movedir", |path| fs::rename(path.parent().unwrap(), path.parent().unwrap().with_file_name("olddir")).unwrap()),
+    ("replaced", |path| {
+        let other = path.parent().unwrap().with_file_name("other");
+        let _listener = UnixListener::bind(&other).unwrap();
+        fs::rename(other, path).unwrap();
+    }),
+];
+
+#[test]
+fn each_removal_makes_the_watch_readable() {
+    for (test, remove) in REMOVALS {
+        let directory = Directory::new(&format!("watch-{test}"));
+        let socket = UapiSocket::bind_in(&directory.sockets(), &name("wgt0")).unwrap();
+        let watch = socket.removal_watch().unwrap().unwrap();
+        let readable = || {
+            let mut fds = [PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
+            poll(&mut fds, PollTimeout::ZERO).unwrap() == 1
+        };
+        assert!(!readable() && socket.is_in_place());
+        remove(&directory.sockets().join("wgt0.sock"));
+        assert!(readable() && !socket.is_in_place(), "{test}");
+        watch.drain().unwrap();
+        assert!(!readable(), "{test}");
+    }
+}
+
 #[test]
 fn removal_of_the_file_or_directory_ends_the_server() {
-    for (test, remove) in [
-        ("rmfile", (|path: &Path| fs::remove_file(path).unwrap()) as fn(&Path)),
-        ("rmdir", |path| fs::remove_dir_all(path.parent().unwrap()).unwrap()),
-        ("moved", |path| fs::rename(path, path.with_extension("old")).unwrap()),
-        ("replaced", |path| {
-            let other = path.with_extension("new");
-            let _listener = UnixListener::bind(&other).unwrap();
-            fs::rename(other, path).unwrap();
-        }),
-    ] {
+    for (test, remove) in REMOVALS {
         let directory = Directory::new(test);
         let device = Device::default();
         let server = Server::new(UapiSocket::bind_in(&directory.sockets(), &name("wgt0")).unwrap()).unwrap();
@@ -326,6 +351,13 @@ fn a_listening_descriptor_is_adopted() {
         assert_eq!(running.join().unwrap(), Ended::Stopped);
     });
     drop(server);
+    assert!(!path.exists());
+    let released = UapiSocket::bind_in(&directory.sockets(), &name("wgt1")).unwrap().release().unwrap();
+    let path = directory.sockets().join("wgt1.sock");
+    let _waiting = UnixStream::connect(&path).unwrap();
+    let socket = UapiSocket::adopt(released).unwrap();
+    assert!(socket.is_in_place() && matches!(socket.accept().unwrap(), Accepted::Connection(_)));
+    drop(socket);
     assert!(!path.exists());
     let (one, _other) = UnixStream::pair().unwrap();
     assert!(matches!(UapiSocket::adopt(one.into()), Err(BindError::NotListening)));
@@ -384,8 +416,10 @@ fn connections_beyond_sixteen_wait_their_turn() {
             stream.read_to_string(&mut answer).unwrap();
             assert_eq!(answer, "errno=0\n\n");
         }
-        // Connections that are merely open do not keep the server from ending.
-        let _idle = UnixStream::connect(&path).unwrap();
+        // Connections that are merely open do not keep the server from ending (at once: its patience is 30 s).
+        let mut idle = UnixStream::connect(&path).unwrap();
+        idle.write_all(b"set=1\n\n").unwrap();
+        idle.read_exact(&mut [0; 9]).unwrap();
         drop(stop);
         assert_eq!(running.join().unwrap(), Ended::Stopped);
     });

@@ -1,4 +1,4 @@
-//! Memory stays bounded whatever a connection sends. Alone in its process, because it looks at the process's memory.
+//! Memory stays bounded whatever a connection sends. Few tests, because one looks at the memory of the process.
 
 use kerntun_uapi::Parser;
 
@@ -29,4 +29,11 @@ fn an_endless_line_takes_no_memory() {
         let after = resident_kib();
         assert!(after < before + 1024, "{before} KiB before, {after} KiB after");
     }
+}
+
+#[test]
+fn typed_changes_are_not_much_larger_than_their_text() {
+    // Shortest lines: 76 bytes open a peer, 16 bytes name a prefix. A growing list takes three times its content.
+    assert!(size_of::<kerntun_uapi::PeerChange>() * 3 < 76 * 6, "{}", size_of::<kerntun_uapi::PeerChange>());
+    assert!(size_of::<kerntun_uapi::AllowedIpChange>() * 3 < 16 * 6, "{}", size_of::<kerntun_uapi::AllowedIpChange>());
 }

@@ -139,6 +139,16 @@ impl UapiSocket {
         Ok(Self { listener, place })
     }
 
+    /// Gives the listening descriptor away, and the file with it: for handing over to another process, which
+    /// [adopts](Self::adopt) it. Connections that come in the meantime wait.
+    ///
+    /// # Errors
+    /// When there are too many open files; the file is then left as a stale one.
+    pub fn release(mut self) -> io::Result<OwnedFd> {
+        self.place = None;
+        self.listener.try_clone().map(OwnedFd::from)
+    }
+
     /// The socket's file; `None` for an adopted one without.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
