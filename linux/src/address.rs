@@ -26,14 +26,15 @@ pub(crate) const SOL_UDP: c_int = 17;
 pub(crate) const UDP_SEGMENT: c_int = 103;
 pub(crate) const UDP_GRO: c_int = 104;
 
-/// Room for the control messages of one datagram; more than the kernel ever puts there with the options we set.
+/// Room for the control messages of one datagram. On 64 bits the options we set take at most 88 bytes, sending and
+/// receiving: packet info 40, traffic class 24, segment size 24.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
-pub(crate) struct Control([u8; 192]);
+pub(crate) struct Control([u8; 128]);
 
 impl Control {
-    pub(crate) const EMPTY: Self = Self([0; 192]);
-    pub(crate) const LEN: usize = 192;
+    pub(crate) const EMPTY: Self = Self([0; 128]);
+    pub(crate) const LEN: usize = 128;
 
     pub(crate) fn as_mut_ptr(&mut self) -> *mut libc::c_void {
         self.0.as_mut_ptr().cast()

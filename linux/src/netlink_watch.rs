@@ -27,6 +27,8 @@ const RTM_NEWRULE: u16 = 32;
 const RTM_DELRULE: u16 = 33;
 const IFLA_MTU: u16 = 4;
 const IFLA_NEW_NETNSID: u16 = 45;
+/// Datagrams per [`NetlinkWatch::read`].
+const MAX_READS: usize = 4096;
 /// Message header and `struct ifinfomsg`, both aligned.
 const HEADER: usize = 16;
 const IFINFO: usize = 16;
@@ -55,6 +57,8 @@ pub struct NetlinkWatch {
     fd: OwnedFd,
     interface: u32,
     link: LinkState,
+    /// Messages were lost; to be made good for once the queue is empty.
+    lost: bool,
     buffer: Box<[u8]>,
 }
 
@@ -84,12 +88,14 @@ impl NetlinkWatch {
         let length = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
         // SAFETY: pointer and length are those of a live socket address.
         sys::check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), length) })?;
-        let watch = Self { fd, interface, link: LinkState::default(), buffer: vec![0; 32 << 10].into_boxed_slice() };
+        let buffer = vec![0; 32 << 10].into_boxed_slice();
+        let watch = Self { fd, interface, link: LinkState::default(), lost: false, buffer };
         watch.ask()?;
         Ok(watch)
     }
 
-    /// Reads what is there and passes on each change, without waiting.
+    /// Reads what is there (a bounded number of messages; `poll` tells of the rest) and passes on each change, without
+    /// waiting.
     ///
     /// When the kernel had to drop messages because nobody read, the state is asked for anew and
     /// [`LinkEvent::RoutesChanged`] assumed.
@@ -97,32 +103,31 @@ impl NetlinkWatch {
     /// # Errors
     /// Only those of a broken descriptor.
     pub fn read(&mut self, mut event: impl FnMut(LinkEvent)) -> io::Result<()> {
-        loop {
+        for _ in 0..MAX_READS {
             let (fd, flags) = (self.fd.as_raw_fd(), libc::MSG_DONTWAIT | libc::MSG_TRUNC);
             let (pointer, capacity) = (self.buffer.as_mut_ptr().cast(), self.buffer.len());
             // SAFETY: pointer and length describe our buffer.
-            let length = match sys::check_len(unsafe { libc::recv(fd, pointer, capacity, flags) }) {
-                Ok(0) => return Ok(()),
-                Ok(length) => length,
+            match sys::check_len(unsafe { libc::recv(fd, pointer, capacity, flags) }) {
+                Ok(length) => {
+                    self.lost |= length > capacity;
+                    let datagram = self.buffer.get(..length.min(capacity)).unwrap_or_default();
+                    self.link.parse(datagram, self.interface, &mut event);
+                }
                 Err(error) => match error.raw_os_error() {
-                    Some(libc::EAGAIN) => return Ok(()),
-                    Some(libc::EINTR) => continue,
-                    Some(libc::ENOBUFS) => {
+                    Some(libc::EINTR) => {}
+                    Some(libc::ENOBUFS) => self.lost = true,
+                    // Only with the queue empty is there room for the answer.
+                    Some(libc::EAGAIN) if self.lost => {
+                        self.lost = false;
                         event(LinkEvent::RoutesChanged);
                         self.ask()?;
-                        continue;
                     }
+                    Some(libc::EAGAIN) => return Ok(()),
                     _ => return Err(error),
                 },
-            };
-            if length > capacity {
-                // Cut off: what was lost is unknown.
-                event(LinkEvent::RoutesChanged);
-                self.ask()?;
             }
-            let datagram = self.buffer.get(..length.min(capacity)).unwrap_or_default();
-            self.link.parse(datagram, self.interface, &mut event);
         }
+        Ok(())
     }
 
     /// Requests the state of the interface; the answer comes like any other message.

@@ -184,7 +184,8 @@ impl Timer {
         let spec = libc::itimerspec {
             it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 },
             it_value: libc::timespec {
-                tv_sec: libc::time_t::try_from(at / 1_000_000_000).unwrap_or(libc::time_t::MAX),
+                // Fits the 32-bit form as well: 68 years of uptime.
+                tv_sec: (at / 1_000_000_000).min(i32::MAX as u64) as _,
                 tv_nsec: (at % 1_000_000_000) as _,
             },
         };

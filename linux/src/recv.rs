@@ -15,9 +15,11 @@ pub const RECV_BUFFER: usize = 65_536;
 /// Most messages a batch may have.
 pub const MAX_MESSAGES: usize = 32;
 
-/// Buffers for one worker, allocated once: about `messages` × 64 KiB.
+/// Buffers for one worker, allocated once: `messages` × 64 KiB with [`RecvBatch::new`], and some 300 bytes each.
 pub struct RecvBatch {
-    buffers: Box<[[u8; RECV_BUFFER]]>,
+    buffers: Box<[u8]>,
+    /// Bytes per message.
+    size: usize,
     slots: Box<[Slot]>,
     filled: usize,
     stats: RecvStats,
@@ -73,13 +75,22 @@ struct Message {
 }
 
 impl RecvBatch {
-    /// A batch of 1 to [`MAX_MESSAGES`] messages (others are brought into that range).
+    /// A batch of 1 to [`MAX_MESSAGES`] messages (others are brought into that range) of [`RECV_BUFFER`] bytes.
     #[must_use]
     pub fn new(messages: usize) -> Self {
+        Self::with_buffers(messages, RECV_BUFFER)
+    }
+
+    /// As [`RecvBatch::new`], with messages of 1 to [`RECV_BUFFER`] bytes: saves memory on sockets without GRO. Longer
+    /// messages are dropped and counted.
+    #[must_use]
+    pub fn with_buffers(messages: usize, bytes: usize) -> Self {
+        let size = bytes.clamp(1, RECV_BUFFER);
         let messages = messages.clamp(1, MAX_MESSAGES);
         let slot = Slot { name: RawAddress::empty(), control: Control::EMPTY, message: None };
         Self {
-            buffers: vec![[0; RECV_BUFFER]; messages].into_boxed_slice(),
+            buffers: vec![0; messages * size].into_boxed_slice(),
+            size,
             slots: vec![slot; messages].into_boxed_slice(),
             filled: 0,
             stats: RecvStats::default(),
@@ -118,7 +129,7 @@ impl RecvBatch {
 
     /// The messages of the last [`RecvBatch::recv`], in the order they came. All may be held at once.
     pub fn messages(&mut self) -> impl Iterator<Item = Received<'_>> {
-        self.buffers.iter_mut().zip(&self.slots).take(self.filled).filter_map(|(buffer, slot)| {
+        self.buffers.chunks_exact_mut(self.size).zip(&self.slots).take(self.filled).filter_map(|(buffer, slot)| {
             let Message { source, local, tos, stride, length } = slot.message?;
             Some(Received { source, local, tos, stride, data: buffer.get_mut(..length)? })
         })
@@ -134,9 +145,10 @@ impl RecvBatch {
         // SAFETY: integers and null pointers.
         let mut headers: [libc::mmsghdr; MAX_MESSAGES] = unsafe { sys::zeroed() };
         let mut vectors = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; MAX_MESSAGES];
-        let parts = self.buffers.iter_mut().zip(&mut self.slots).zip(headers.iter_mut().zip(&mut vectors));
+        let parts =
+            self.buffers.chunks_exact_mut(self.size).zip(&mut self.slots).zip(headers.iter_mut().zip(&mut vectors));
         for ((buffer, slot), (header, vector)) in parts {
-            *vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: RECV_BUFFER };
+            *vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
             header.msg_hdr.msg_iov = vector;
             header.msg_hdr.msg_iovlen = 1;
             header.msg_hdr.msg_name = slot.name.as_mut_ptr().cast();
@@ -144,7 +156,7 @@ impl RecvBatch {
             header.msg_hdr.msg_control = slot.control.as_mut_ptr();
             header.msg_hdr.msg_controllen = Control::LEN as _;
         }
-        let count = self.buffers.len().min(MAX_MESSAGES) as libc::c_uint;
+        let count = self.slots.len().min(MAX_MESSAGES) as libc::c_uint;
         let fd = socket.as_fd().as_raw_fd();
         // SAFETY: the first `count` headers point to live buffers of the lengths given, all of which outlive the call.
         let received = sys::check(unsafe {

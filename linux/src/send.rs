@@ -121,11 +121,17 @@ impl Default for SendQueue {
 }
 
 impl SendQueue {
-    /// An empty queue with a buffer of [`SEND_BUFFER`] bytes.
+    /// An empty queue with a buffer of [`SEND_BUFFER`] bytes, for a data worker.
     #[must_use]
     pub fn new() -> Self {
+        Self::with_buffer(SEND_BUFFER)
+    }
+
+    /// An empty queue with a buffer of this many bytes; a few KiB do for handshakes.
+    #[must_use]
+    pub fn with_buffer(bytes: usize) -> Self {
         Self {
-            buffer: vec![0; SEND_BUFFER].into_boxed_slice(),
+            buffer: vec![0; bytes].into_boxed_slice(),
             used: 0,
             runs: Vec::new(),
             messages: Vec::new(),
@@ -254,13 +260,13 @@ impl SendQueue {
             return;
         }
         let before = self.stats.datagrams;
-        for datagram in span.cut(span.stride) {
-            let mut result = self.send_alone(socket, &datagram);
-            if let Err(error) = result {
-                result = self.send_without_source(socket, &datagram, error);
-            }
-            if let Err(error) = result {
-                self.drop_span(&datagram, error);
+        let mut source = span.route.source;
+        for mut datagram in span.cut(span.stride) {
+            datagram.route.source = source;
+            let Err(error) = self.send_alone(socket, &datagram) else { continue };
+            match self.send_without_source(socket, &datagram, error) {
+                Ok(()) => source = None,
+                Err(error) => self.drop_span(&datagram, error),
             }
         }
         // Only if the datagrams pass by themselves was segmentation the trouble.
@@ -273,16 +279,14 @@ impl SendQueue {
         }
     }
 
-    /// Sends without the source address if `error` may be its fault; otherwise gives `error` back.
+    /// Sends without the source address if `error` may be its fault; gives back what remains wrong.
     fn send_without_source(&mut self, socket: &UdpSocket, span: &Span, error: io::Error) -> io::Result<()> {
         let suspicious = [libc::EINVAL, libc::ENODEV, libc::ENXIO, libc::EADDRNOTAVAIL, libc::ENETUNREACH];
         let Some(source) = span.route.source.filter(|_| suspicious.contains(&error.raw_os_error().unwrap_or(0))) else {
             return Err(error);
         };
         let free = Span { route: Route { source: None, ..span.route }, ..*span };
-        if self.send_alone(socket, &free).is_err() {
-            return Err(error);
-        }
+        self.send_alone(socket, &free)?;
         self.stats.source_lost += 1;
         self.tell(SendEvent::SourceLost { destination: span.route.destination, source });
         Ok(())

@@ -136,7 +136,8 @@ impl Tun {
     /// it works one packet at a time. It becomes non-blocking and close-on-exec.
     ///
     /// # Errors
-    /// [`TunError::NotTun`] when it is no TUN queue, or one with packet information in front (made without `IFF_NO_PI`).
+    /// [`TunError::NotTun`] when it is no TUN queue, or one with packet information in front (made without `IFF_NO_PI`;
+    /// noticed where sysfs is mounted).
     pub fn adopt(fd: OwnedFd, limit: TunOffload) -> Result<Self, TunError> {
         let mut request = interface::empty_request();
         // SAFETY: TUNGETIFF fills an `ifreq`.
@@ -147,16 +148,16 @@ impl Tun {
         if flags & libc::IFF_TUN == 0 {
             return Err(TunError::NotTun("it is a TAP device"));
         }
-        if flags & libc::IFF_NO_PI == 0 {
+        let name = interface::request_name(&request);
+        let elsewhere = TunError::NotTun("its interface is in another network namespace");
+        let index = interface::index_of(&name).ok_or(elsewhere)?;
+        if has_packet_information(&name, index) {
             return Err(TunError::NotTun("it was made without IFF_NO_PI"));
         }
         sys::set_nonblocking(fd.as_fd()).map_err(TunError::Setup)?;
         sys::set_cloexec(fd.as_fd()).map_err(TunError::Setup)?;
         let vnet = flags & libc::IFF_VNET_HDR != 0;
         let offload = if vnet { learn_offload(fd.as_fd(), limit).map_err(TunError::Setup)? } else { TunOffload::NONE };
-        let name = interface::request_name(&request);
-        let elsewhere = TunError::NotTun("its interface is in another network namespace");
-        let index = interface::index_of(&name).ok_or(elsewhere)?;
         let interface = Interface::from_index(index).map_err(TunError::Setup)?;
         Ok(Self { interface, queues: vec![TunQueue::new(fd, vnet, offload)] })
     }
@@ -201,6 +202,18 @@ fn open_queue(name: &str, extra: i32) -> Result<OwnedFd, TunError> {
     unsafe { sys::ioctl(file.as_fd(), libc::TUNSETIFF, &mut request) }
         .map_err(|error| setiff_error(name, extra, error))?;
     Ok(file.into())
+}
+
+/// Whether each packet has four bytes of packet information in front. `TUNGETIFF` cannot tell: `IFF_NO_PI` shares its
+/// bit with `IFF_NOFILTER`, which is always set there for TUN. sysfs can, if it shows this namespace's interfaces.
+fn has_packet_information(name: &str, index: u32) -> bool {
+    let read = |file: &str| std::fs::read_to_string(format!("/sys/class/net/{name}/{file}")).ok();
+    let Some(flags) = read("ifindex").filter(|found| found.trim() == index.to_string()).and_then(|_| read("tun_flags"))
+    else {
+        return false;
+    };
+    let flags = i32::from_str_radix(flags.trim().trim_start_matches("0x"), 16);
+    flags.is_ok_and(|flags| flags & libc::IFF_NO_PI == 0)
 }
 
 /// The kernel says `EBUSY` and `EINVAL` for several things; find out which.
