@@ -2,6 +2,7 @@
 
 use crate::text::{HostName, ScopedIp, TextError};
 use core::fmt;
+use core::str::FromStr;
 use std::net::IpAddr;
 
 /// Where a peer is to be reached first; later it is wherever its packets come from.
@@ -32,9 +33,20 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Why a text is no endpoint. Each carries what the message needs; positions are found by the caller.
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    /// Reads an endpoint as it stands in a file, without white space.
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        parse(text).map(|(endpoint, _)| endpoint)
+    }
+}
+
+/// Why a text is no endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum EndpointError {
+#[non_exhaustive]
+pub enum EndpointError {
+    /// There is no text at all.
     Empty,
     /// `[` without `]`.
     NoClosingBracket,
@@ -44,9 +56,30 @@ pub(crate) enum EndpointError {
     BareV6,
     /// Something that is no number where the port should be.
     PortNotANumber,
+    /// A port above 65535.
     PortTooLarge,
+    /// `scheme://host`.
+    Url,
+    /// What should be an address or a name is neither.
     Host(TextError),
 }
+
+impl fmt::Display for EndpointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "is empty",
+            Self::NoClosingBracket => "has a '[' without a ']'",
+            Self::NoPort => "has no port",
+            Self::BareV6 => "is an IPv6 address without brackets and port",
+            Self::PortNotANumber => "has a port that is not a number",
+            Self::PortTooLarge => "has a port larger than 65535",
+            Self::Url => "is a URL, not a host and a port",
+            Self::Host(cause) => return write!(f, "has a host that {cause}"),
+        })
+    }
+}
+
+impl core::error::Error for EndpointError {}
 
 /// An endpoint and whether it was an IPv6 address written without brackets.
 pub(crate) type Read = (Endpoint, bool);
@@ -56,6 +89,9 @@ pub(crate) type Read = (Endpoint, bool);
 pub(crate) fn parse(text: &str) -> Result<Read, EndpointError> {
     if text.is_empty() {
         return Err(EndpointError::Empty);
+    }
+    if text.contains("://") {
+        return Err(EndpointError::Url);
     }
     let (host, port, bracketed) = if let Some(rest) = text.strip_prefix('[') {
         let (host, rest) = rest.split_once(']').ok_or(EndpointError::NoClosingBracket)?;
@@ -113,6 +149,8 @@ mod tests {
         assert_eq!(read("name:65536"), Err(EndpointError::PortTooLarge));
         assert_eq!(read("name:99999999999999999999"), Err(EndpointError::PortTooLarge));
         assert_eq!(read(""), Err(EndpointError::Empty));
+        assert_eq!(read("udp://name:1"), Err(EndpointError::Url));
+        assert_eq!(read("udp://name"), Err(EndpointError::Url));
         for bad in [":1", "[]:1", "1.2.3.400:1", "a b:1", "1.2.3.4%eth0:1", "fe80::1%:1", "x:y:1", "näme:1"] {
             assert!(matches!(read(bad), Err(EndpointError::Host(_))), "{bad}");
         }

@@ -71,7 +71,7 @@ mod write;
 
 pub use address::{Address, AddressError, AllowedIp};
 pub use diagnostic::{Diagnostic, Severity, Snippet};
-pub use endpoint::{Endpoint, Host};
+pub use endpoint::{Endpoint, EndpointError, Host};
 pub use file::{FILE_MAX, LoadError, check_permissions, load};
 pub use key::{KEY_BASE64_LEN, KEY_HEX_LEN, KEY_LEN, Key, KeyError, PublicKey};
 pub use model::{Config, Interface, Peer, Table};

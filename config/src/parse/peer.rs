@@ -198,60 +198,48 @@ impl Reader {
 
     fn endpoint(&mut self, value: Piece<'_>) -> Option<Endpoint> {
         let text = value.compact();
-        let read = endpoint::parse(&text);
+        let (endpoint, bare_v6) = match endpoint::parse(&text) {
+            Ok(read) => read,
+            Err(cause) => {
+                self.bad_endpoint(value, &text, cause);
+                return None;
+            }
+        };
+        if bare_v6 {
+            self.findings
+                .warning(value.span, "this IPv6 address has no brackets, so what follows its last ':' is the port")
+                .help(format!("write {endpoint}"));
+        }
+        if endpoint.port == 0 {
+            self.findings
+                .warning(value.span, "nothing can be sent to port 0")
+                .help("write the port from the peer's ListenPort");
+        }
+        Some(endpoint)
+    }
+
+    fn bad_endpoint(&mut self, value: Piece<'_>, text: &str, cause: EndpointError) {
         let port_start = value.text.rfind(':').map_or(value.span.start, |colon| value.span.start + colon + 1);
-        let place = match read {
-            Err(EndpointError::PortNotANumber | EndpointError::PortTooLarge) if !text.contains("//") => {
-                Span { start: port_start, ..value.span }
+        let port = Span { start: port_start, ..value.span };
+        let (span, help) = match cause {
+            EndpointError::Empty => (value.span, "remove the line if the peer calls us".into()),
+            EndpointError::NoClosingBracket => (value.span, "write it like [2001:db8::1]:51820".into()),
+            EndpointError::NoPort => {
+                let host = quote(text.trim_end_matches(':'));
+                (value.span, format!("add the peer's ListenPort, as in {host}:51820"))
             }
-            _ => value.span,
+            EndpointError::BareV6 => {
+                (value.span, format!("write the address in brackets, then the port: [{}]:51820", quote(text)))
+            }
+            EndpointError::PortNotANumber | EndpointError::PortTooLarge => {
+                (port, "a port is a number from 1 to 65535; the peer's ListenPort is meant".into())
+            }
+            EndpointError::Url => (value.span, "write only host and port, as in vpn.example.com:51820".into()),
+            EndpointError::Host(_) => {
+                let examples = "write it like vpn.example.com:51820, 192.0.2.1:51820 or [2001:db8::1]:51820";
+                (value.span, examples.to_owned())
+            }
         };
-        let (message, help): (String, String) = match read {
-            Ok((endpoint, bare_v6)) => {
-                if bare_v6 {
-                    self.findings
-                        .warning(
-                            value.span,
-                            "this IPv6 address has no brackets, so what follows its last ':' is the port",
-                        )
-                        .help(format!("write {endpoint}"));
-                }
-                if endpoint.port == 0 {
-                    self.findings
-                        .warning(value.span, "nothing can be sent to port 0")
-                        .help("write the port from the peer's ListenPort");
-                }
-                return Some(endpoint);
-            }
-            Err(EndpointError::Empty) => {
-                ("this Endpoint is empty".into(), "remove the line if the peer calls us".into())
-            }
-            Err(EndpointError::NoClosingBracket) => {
-                ("this Endpoint has a '[' without a ']'".into(), "write it like [2001:db8::1]:51820".into())
-            }
-            Err(EndpointError::NoPort) => {
-                let host = text.trim_end_matches(':');
-                ("this Endpoint has no port".into(), format!("add the peer's ListenPort, as in {}:51820", quote(host)))
-            }
-            Err(EndpointError::BareV6) => (
-                "this Endpoint is an IPv6 address without brackets and port".into(),
-                format!("write the address in brackets, then the port: [{text}]:51820"),
-            ),
-            Err(EndpointError::Host(_) | EndpointError::PortNotANumber) if text.contains("//") => {
-                ("this Endpoint is a URL".into(), "write only host and port, as in vpn.example.com:51820".into())
-            }
-            Err(EndpointError::PortNotANumber) => {
-                ("the port of this Endpoint is not a number".into(), "a port is a number up to 65535".into())
-            }
-            Err(EndpointError::PortTooLarge) => {
-                ("the port of this Endpoint is larger than 65535".into(), "a port is a number up to 65535".into())
-            }
-            Err(EndpointError::Host(cause)) => (
-                format!("the host of this Endpoint {cause}"),
-                "write it like vpn.example.com:51820, 192.0.2.1:51820 or [2001:db8::1]:51820".into(),
-            ),
-        };
-        self.findings.error(place, message).help(help);
-        None
+        self.findings.error(span, format!("this Endpoint {cause}")).help(help);
     }
 }
