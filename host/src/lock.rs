@@ -2,8 +2,8 @@
 //! threads meet.
 
 use crate::order::Holding;
-use kerntun_engine::OutOfMemory;
 use kerntun_engine::host::{Lock, Rank, Table};
+use kerntun_engine::memory::OutOfMemory;
 use parking_lot::{Mutex, RwLock};
 
 /// A mutual exclusion lock that knows its rank.
