@@ -141,6 +141,7 @@ pub(crate) fn set_request_name(request: &mut libc::ifreq, name: &str) {
 
 /// The name in a request the kernel has filled.
 pub(crate) fn request_name(request: &libc::ifreq) -> String {
+    #[allow(clippy::unnecessary_cast, reason = "c_char is signed on some architectures")]
     let bytes = request.ifr_name.map(|byte| byte as u8);
     CStr::from_bytes_until_nul(&bytes).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }

@@ -203,8 +203,8 @@ fn answers_leave_from_where_they_were_asked() {
     }
     ip("addr add 10.8.0.1/32 dev lo");
     ip("addr add 10.8.0.2/32 dev lo");
-    ip("addr add fd08::1/128 dev lo");
-    ip("addr add fd08::2/128 dev lo");
+    common::add_ipv6("fd08::1", 128, "lo");
+    common::add_ipv6("fd08::2", 128, "lo");
     let (port_a, a) = only(bind(&CONFIG).unwrap());
     let (port_b, b) = only(bind(&CONFIG).unwrap());
     let (mut queue, mut batch) = (SendQueue::new(), RecvBatch::new(4));
@@ -216,6 +216,8 @@ fn answers_leave_from_where_they_were_asked() {
         let source = Some(Source { address: from, interface: 0 });
         queue_run(&mut queue, b"ask", 3, Route { destination: SocketAddr::new(to, port_b), source, tos: 0 });
         queue.flush(a, boottime());
+        let told = events(&mut queue);
+        assert!(told.is_empty(), "{told:?}");
         let (got, _) = receive(pick(b), &mut batch, 1);
         assert_eq!(got[0].source, SocketAddr::new(from, port_a));
         assert_eq!(got[0].local, Some(Source { address: to, interface: 1 }));
@@ -255,10 +257,10 @@ fn link_local_endpoints_keep_their_scope() {
         return;
     }
     ip("link add ktlv0 type veth peer name ktlv1");
-    for (device, address) in [("ktlv0", "fe80::1/64"), ("ktlv1", "fe80::2/64")] {
-        ip(&format!("link set {device} up"));
-        ip(&format!("addr add {address} dev {device} nodad"));
-    }
+    ip("link set ktlv0 up");
+    ip("link set ktlv1 up");
+    common::add_ipv6("fe80::1", 64, "ktlv0");
+    common::add_ipv6("fe80::2", 64, "ktlv1");
     let index = |name| kerntun_linux::interface::index_of(name).unwrap();
     let (_, a) = only(bind(&CONFIG).unwrap());
     let (port_b, b) = only(bind(&CONFIG).unwrap());

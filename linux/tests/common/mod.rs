@@ -1,7 +1,9 @@
 //! What the tests share: a seeded generator, a slow obvious packet builder, and network namespaces of their own.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
+use std::net::{SocketAddrV6, UdpSocket};
 use std::process::Command;
+use std::time::Duration;
 
 /// SplitMix64: enough to shake things, and the same every time.
 pub struct Random(pub u64);
@@ -204,6 +206,23 @@ pub fn new_namespace() {
 /// Runs `ip` in the namespace of the calling thread.
 pub fn ip(arguments: &str) {
     run("ip", arguments);
+}
+
+/// Adds an IPv6 address and waits until it works: the kernel finishes that in the background.
+pub fn add_ipv6(address: &str, prefix: u8, device: &str) {
+    ip(&format!("addr add {address}/{prefix} dev {device} nodad"));
+    let scope = kerntun_linux::interface::index_of(device).unwrap();
+    let to = SocketAddrV6::new(address.parse().unwrap(), 9999, 0, scope);
+    for _ in 0..1000 {
+        if let Ok(socket) = UdpSocket::bind(to) {
+            socket.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+            if socket.send_to(b"x", to).is_ok() && socket.recv(&mut [0; 1]).is_ok() {
+                return;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{address} on {device} does not come to life");
 }
 
 pub fn run(program: &str, arguments: &str) {
