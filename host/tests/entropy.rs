@@ -3,7 +3,7 @@
 use kerntun_crypto::{Portable, Slices, Span};
 use kerntun_engine::host::{Crypto, Entropy, Host, Staged};
 use kerntun_engine::secret::Secret;
-use kerntun_host::{Held, SystemEntropy, UserHost};
+use kerntun_host::{Held, SeededEntropy, SystemEntropy, UserHost};
 
 #[test]
 fn the_system_gives_different_bytes_every_time() {
@@ -28,10 +28,8 @@ fn a_large_request_is_filled_to_its_end() {
     assert!(bytes.chunks(64).all(|chunk| chunk.len() < 64 || chunk.iter().any(|byte| *byte != 0)));
 }
 
-#[cfg(feature = "seeded")]
 #[test]
 fn a_seed_repeats_itself_and_no_other() {
-    use kerntun_host::SeededEntropy;
     let draw = |seed: u64| {
         let source = SeededEntropy::new(seed);
         let mut all = Vec::new();

@@ -9,7 +9,9 @@ mod random;
 mod runs;
 mod vectors;
 
-use kerntun_crypto::{Fast, InsecureFake, Portable, Slices};
+#[cfg(feature = "fast")]
+use kerntun_crypto::Fast;
+use kerntun_crypto::{InsecureFake, Portable, Slices};
 use kerntun_engine::host::Crypto;
 
 /// A provider whose runs lie in contiguous memory.
@@ -24,6 +26,7 @@ trait Check {
 
 fn each_real(check: &impl Check) {
     check.check("Portable", &Portable);
+    #[cfg(feature = "fast")]
     check.check("Fast", &Fast::new());
 }
 
