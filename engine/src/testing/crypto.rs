@@ -109,6 +109,7 @@ mod tests {
         assert!(TestCrypto.x25519(&mut one, &alice, &TestCrypto.public_key(&bob)));
         assert!(TestCrypto.x25519(&mut other, &bob, &TestCrypto.public_key(&alice)));
         assert_eq!(one, other);
+        assert_eq!(*one.expose(), unhex("4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742"));
     }
 
     #[test]
