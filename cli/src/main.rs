@@ -1,3 +1,53 @@
-//! The `kerntun` program.
+//! The `kerntun` program: what a person types and reads.
+//!
+//! | file | what |
+//! |---|---|
+//! | `args` | the command line, and which command runs |
+//! | `up`, `down` | the two recipes; everything below is an ingredient |
+//! | `configuration`, `check` | reading the file, and saying what is wrong with it |
+//! | `device` | a WireGuard interface, whoever serves it: our daemon, another one, or the kernel |
+//! | `start`, `run` | starting the daemon, and being it |
+//! | `netlink/` | links, addresses, routes, rules |
+//! | `plan`, `mtu`, `resolve` | which routes, which MTU, which endpoint |
+//! | `firewall`, `dns`, `hooks`, `spawn` | other programs and what they are told |
+//! | `undo` | what was done, to be undone in reverse |
+//! | `save` | SaveConfig |
+//! | `keys` | making keys |
+//! | `show`, `diagnose`, `demo` | telling people what happens |
 
-fn main() {}
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::cast_possible_truncation
+    )
+)]
+
+mod args;
+mod check;
+mod configuration;
+mod demo;
+mod diagnose;
+mod down;
+mod failure;
+mod keys;
+mod run;
+mod show;
+mod up;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // Wrong command lines end here with exit code 2, `--help` and `--version` with 0: clap's own convention.
+    let args = args::Args::parse();
+    args::dispatch(args).unwrap_or_else(|failure| {
+        eprintln!("{failure}");
+        failure.exit_code()
+    })
+}

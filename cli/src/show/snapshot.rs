@@ -1,0 +1,127 @@
+//! Asking the daemons.
+
+use crate::failure::Failure;
+use kerntun_config as config;
+use kerntun_uapi::{Client, ClientError, DeviceState, DiagnosticEntry, InterfaceName, PeerState, PublicKey, Section};
+use std::collections::BTreeMap;
+
+/// Drops by the name of their reason; only reasons that occurred.
+pub type Drops = BTreeMap<String, u64>;
+
+/// Who serves an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Our daemon, which tells more than others.
+    Kerntun,
+    /// Another user-space implementation.
+    Other,
+}
+
+/// An interface at one moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Its name.
+    pub name: InterfaceName,
+    /// Who serves it.
+    pub kind: Kind,
+    /// Its configuration and its peers.
+    pub state: DeviceState,
+    /// What our daemon tells in addition; empty for others.
+    pub entries: Vec<DiagnosticEntry>,
+}
+
+/// Reads a name a person typed.
+///
+/// # Errors
+/// When it cannot be the name of an interface.
+pub fn resolve(name: &str) -> Result<InterfaceName, Failure> {
+    InterfaceName::new(name)
+        .map_err(|error| Failure::usage(format!("'{}' is no interface: {error}", name.escape_debug())))
+}
+
+/// The names of all interfaces that a user-space daemon serves, sorted.
+///
+/// # Errors
+/// When the directory of the sockets cannot be read.
+pub fn names() -> Result<Vec<InterfaceName>, Failure> {
+    kerntun_uapi::client::interfaces().map_err(|error| {
+        let failure =
+            Failure::new(format!("cannot look for interfaces in {}: {error}", kerntun_uapi::SOCKET_DIRECTORY));
+        failure.maybe_help((error.kind() == std::io::ErrorKind::PermissionDenied).then_some("run this as root"))
+    })
+}
+
+impl Snapshot {
+    /// Asks the daemon of one interface.
+    ///
+    /// # Errors
+    /// When there is none, or it does not answer.
+    pub fn take(name: &InterfaceName) -> Result<Self, Failure> {
+        let client = Client::new(name.clone());
+        let state = client.get().map_err(|error| explain(name, &error))?;
+        // Whoever answered the first request and not the second is another implementation, or is ending.
+        let entries = client.diagnostics().ok().flatten();
+        let kind = if entries.is_some() { Kind::Kerntun } else { Kind::Other };
+        Ok(Self { name: name.clone(), kind, state, entries: entries.unwrap_or_default() })
+    }
+
+    /// Asks all daemons. Those that cannot be asked are listed with their reasons.
+    ///
+    /// # Errors
+    /// When not even their names can be had.
+    pub fn take_all() -> Result<(Vec<Self>, Vec<(InterfaceName, Failure)>), Failure> {
+        let (mut taken, mut failures) = (Vec::new(), Vec::new());
+        for name in names()? {
+            match Self::take(&name) {
+                Ok(snapshot) => taken.push(snapshot),
+                Err(failure) => failures.push((name, failure)),
+            }
+        }
+        Ok((taken, failures))
+    }
+
+    /// The interface's public key, if it has a private one.
+    pub fn public_key(&self) -> Option<config::PublicKey> {
+        let private = config::Key::from_bytes(*self.state.private_key.as_ref()?.as_bytes());
+        Some(crate::keys::public_key_of(&private))
+    }
+
+    /// The peers, those with the latest handshakes first, as `wg show` sorts them.
+    pub fn peers(&self) -> Vec<&PeerState> {
+        let mut peers: Vec<&PeerState> = self.state.peers.iter().collect();
+        peers.sort_by_key(|peer| std::cmp::Reverse(peer.last_handshake));
+        peers
+    }
+
+    /// Drops that no peer or one peer stands for; `None` if the implementation does not tell.
+    pub fn drops(&self, section: Section) -> Option<Drops> {
+        let of = |entry: &DiagnosticEntry| {
+            let reason = entry.name.strip_prefix("drop.").filter(|_| entry.section == section)?;
+            let count = entry.value.parse().ok().filter(|count| *count > 0)?;
+            Some((reason.to_owned(), count))
+        };
+        (self.kind == Kind::Kerntun).then(|| self.entries.iter().filter_map(of).collect())
+    }
+}
+
+/// A key in the form in which people and files write it.
+pub fn base64(key: &PublicKey) -> String {
+    config::PublicKey::from_bytes(key.0).to_string()
+}
+
+/// Adds what a person may not know: that an interface can exist without a daemon to ask.
+fn explain(name: &InterfaceName, error: &ClientError) -> Failure {
+    let failure = Failure::new(error.to_string());
+    if !matches!(error, ClientError::NoSuchInterface { .. }) {
+        return failure;
+    }
+    let link = std::path::Path::new("/sys/class/net").join(name.as_str());
+    let help = match std::fs::read_to_string(link.join("uevent")) {
+        Ok(uevent) if uevent.contains("DEVTYPE=wireguard") => {
+            format!("{name} is served by the kernel, which this command does not ask yet: use 'wg show {name}'")
+        }
+        Ok(_) => format!("there is an interface {name}, but it is no WireGuard interface, or its daemon has ended"),
+        Err(_) => "'kerntun show interfaces' lists what there is".to_owned(),
+    };
+    failure.help(help)
+}
