@@ -5,7 +5,9 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::thread;
 
-use kerntun_linux::{Poller, boottime, realtime};
+use kerntun_linux::{
+    Interface, NetlinkWatch, Poller, RecvBatch, SendQueue, Sockets, Tun, TunQueue, Waker, boottime, realtime,
+};
 
 #[test]
 fn descriptors_are_reported_by_token() {
@@ -59,6 +61,15 @@ fn deadlines_are_absolute_and_not_early() {
     assert!(ready.woken && !ready.expired);
     poller.waker().wake();
     assert!(!poller.wait(None).unwrap().expired);
+}
+
+/// Workers are made in one thread and run in another; sockets and queues are shared with the handshake thread.
+#[test]
+fn pieces_may_change_threads() {
+    fn send<T: Send>() {}
+    fn sync<T: Sync>() {}
+    send::<(Poller, RecvBatch, SendQueue, NetlinkWatch, Tun)>();
+    sync::<(Sockets, TunQueue, Waker, Interface)>();
 }
 
 #[test]

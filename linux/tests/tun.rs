@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use common::{Random, enter_namespace, ip, new_namespace};
+use common::{Random, enter_namespace_with_tun, ip, new_namespace};
 use kerntun_linux::{
     ChecksumPolicy, Coalescer, DeliveryReport, IfExists, LinkEvent, NetlinkWatch, Poller, Segments, TUN_BUFFER, Tun,
     TunConfig, TunError, TunOffload, TunQueue, VnetHeader, Waker,
@@ -22,7 +22,7 @@ fn config(name: &str) -> TunConfig<'_> {
 
 #[test]
 fn name_mtu_and_state() {
-    if !enter_namespace() {
+    if !enter_namespace_with_tun() {
         return;
     }
     let tun = Tun::create(&config("ktl0")).unwrap();
@@ -42,9 +42,7 @@ fn name_mtu_and_state() {
     assert_eq!(tun.interface.name().unwrap(), "ktl0new");
     drop(tun.queues);
     // Goes away with its last queue; children that other tests have just forked hold it until they exec.
-    while tun.interface.name().is_ok() {
-        thread::sleep(Duration::from_millis(1));
-    }
+    common::wait_until("device gone", || tun.interface.name().is_err());
 }
 
 #[test]
@@ -53,7 +51,7 @@ fn errors_name_their_cause() {
         assert!(matches!(Tun::create(&config(name)), Err(TunError::InvalidName(_))), "{name:?}");
     }
     assert!(matches!(Tun::create(&TunConfig { queues: 0, ..config("ktl0") }), Err(TunError::QueueCount(0))));
-    if !enter_namespace() {
+    if !enter_namespace_with_tun() {
         return;
     }
     let first = Tun::create(&config("fifteen-letters")).unwrap();
@@ -67,6 +65,13 @@ fn errors_name_their_cause() {
     assert!(matches!(Tun::create(&config("ktl0")), Err(TunError::Exists(_))));
     let attached = Tun::create(&TunConfig { exists: IfExists::Attach, ..config("ktl0") }).unwrap();
     assert!(attached.queues[0].offload().checksum);
+    // A device file that cannot be opened, and none at all.
+    // SAFETY: no pointers; affects only this thread.
+    assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
+    common::run("mount", "--make-rprivate /");
+    common::run("mount", "-t tmpfs tmpfs /dev/net");
+    assert!(matches!(Tun::create(&config("ktl1")), Err(TunError::NoDriver(_))));
+    common::run("umount", "/dev/net");
     // Without CAP_NET_ADMIN in this thread.
     drop_capabilities();
     let error = Tun::create(&config("ktl1")).unwrap_err();
@@ -83,7 +88,7 @@ fn drop_capabilities() {
 
 #[test]
 fn offloads_are_learnt_and_forced_off() {
-    if !enter_namespace() {
+    if !enter_namespace_with_tun() {
         return;
     }
     let none = TunConfig { offload: TunOffload::NONE, ..config("ktl1") };
@@ -104,7 +109,7 @@ fn offloads_are_learnt_and_forced_off() {
 
 #[test]
 fn adopted_descriptors() {
-    if !enter_namespace() {
+    if !enter_namespace_with_tun() {
         return;
     }
     let mut tun = Tun::create(&config("ktl0")).unwrap();
@@ -115,9 +120,7 @@ fn adopted_descriptors() {
     assert!(adopted.queues[0].recv(&mut [0; TUN_BUFFER]).unwrap().is_none());
     drop((tun, adopted));
     // The original descriptor was closed.
-    while kerntun_linux::interface::index_of("ktl0").is_some() {
-        thread::sleep(Duration::from_millis(1));
-    }
+    common::wait_until("device gone", || kerntun_linux::interface::index_of("ktl0").is_none());
 
     let plain = open_by_hand("ktl1", libc::IFF_TUN | libc::IFF_NO_PI);
     let adopted = Tun::adopt(plain, TunOffload::ALL).unwrap();
@@ -186,7 +189,7 @@ fn exchange_ping(tun: &Tun) {
 
 #[test]
 fn multi_queue() {
-    if !enter_namespace() {
+    if !enter_namespace_with_tun() {
         return;
     }
     let tun = Tun::create(&TunConfig { queues: 4, ..config("ktl0") }).unwrap();
@@ -212,7 +215,7 @@ fn multi_queue() {
 
 #[test]
 fn deletion_from_outside_is_gone() {
-    if !enter_namespace() {
+    if !enter_namespace_with_tun() {
         return;
     }
     let tun = Tun::create(&config("ktl0")).unwrap();
@@ -234,7 +237,7 @@ fn deletion_from_outside_is_gone() {
 
 #[test]
 fn down_and_nonsense_are_counted_not_fatal() {
-    if !enter_namespace() {
+    if !enter_namespace_with_tun() {
         return;
     }
     let tun = Tun::create(&config("ktl0")).unwrap();
@@ -249,7 +252,7 @@ fn down_and_nonsense_are_counted_not_fatal() {
 
 #[test]
 fn a_refused_super_packet_is_delivered_in_pieces() {
-    if !enter_namespace() {
+    if !enter_namespace_with_tun() {
         return;
     }
     let tun = Tun::create(&config("ktl0")).unwrap();
@@ -270,16 +273,29 @@ fn a_refused_super_packet_is_delivered_in_pieces() {
     assert_eq!((report.packets, report.bytes), (10, 1280));
     // With USO: one write. Without (before Linux 6.2): one refused and ten more.
     assert_eq!(report.writes, if report.step_downs == 0 { 1 } else { 11 });
-    let mut got = [0; 2000];
-    for piece in inner.payload.chunks(100) {
-        let length = socket.recv(&mut got).unwrap();
-        assert_eq!(&got[..length], piece);
+    let check = |inner: &common::Inner| {
+        let mut got = [0; 2000];
+        for piece in inner.payload.chunks(100) {
+            let length = socket.recv(&mut got).unwrap();
+            assert_eq!(&got[..length], piece);
+        }
+    };
+    check(&inner);
+    // Now for certain: the kernel takes no write of more than header and one packet.
+    let mut coalescer = Coalescer::new(TunOffload::ALL, ChecksumPolicy::Verify);
+    common::refuse_calls(libc::SYS_writev, 2, 2, libc::EINVAL);
+    for writes in [11, 10] {
+        let before = report.writes;
+        tun.queues[0].deliver(&mut coalescer, &packets, &mut report).unwrap();
+        assert_eq!(report.writes - before, writes, "refused once, then not tried again");
+        check(&inner);
     }
+    assert_eq!((report.packets, report.refused), (30, 0));
 }
 
 #[test]
 fn mtu_and_state_changes_are_noticed() {
-    if !enter_namespace() {
+    if !enter_namespace_with_tun() {
         return;
     }
     let tun = Tun::create(&config("ktl0")).unwrap();
@@ -462,7 +478,7 @@ fn bulk(offload_a: TunOffload, offload_b: TunOffload) -> (u64, Vec<DeliveryRepor
 
 #[test]
 fn bulk_with_all_offloads() {
-    if !enter_namespace() {
+    if !enter_namespace_with_tun() {
         return;
     }
     let (supers, reports) = bulk(TunOffload::ALL, TunOffload::ALL);
@@ -477,7 +493,7 @@ fn bulk_with_all_offloads() {
 
 #[test]
 fn bulk_with_each_offload_off() {
-    if !enter_namespace() {
+    if !enter_namespace_with_tun() {
         return;
     }
     let no_uso = TunOffload { uso: false, ..TunOffload::ALL };

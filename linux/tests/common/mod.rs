@@ -1,6 +1,7 @@
 //! What the tests share: a seeded generator, a slow obvious packet builder, and network namespaces of their own.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
+use std::io::Write;
 use std::net::{SocketAddrV6, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
@@ -183,24 +184,41 @@ impl Inner {
     }
 }
 
+/// Says why a test, or part of one, is left out. Not through `println!`, which the test harness swallows.
+pub fn skipped(reason: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {reason}");
+}
+
 /// Moves the calling thread into a fresh network namespace with loopback up, or says why the test cannot run.
 #[must_use]
 pub fn enter_namespace() -> bool {
-    // SAFETY: no pointers.
-    if unsafe { libc::geteuid() } != 0 {
-        println!("SKIPPED: needs root for network namespaces");
+    // SAFETY: no pointers; affects only the calling thread.
+    if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+        skipped(&format!("no network namespace ({}): needs root", std::io::Error::last_os_error()));
         return false;
     }
-    new_namespace();
+    if Command::new("ip").arg("-V").output().is_err() {
+        skipped("needs the program 'ip' (iproute2)");
+        return false;
+    }
+    ip("link set lo up");
     true
 }
 
 /// As [`enter_namespace`], knowing that it is possible. The namespace lives as long as this thread stays in it or a socket
 /// made in it is open.
 pub fn new_namespace() {
-    // SAFETY: no pointers; affects only the calling thread.
-    assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0, "unshare: {}", std::io::Error::last_os_error());
-    ip("link set lo up");
+    assert!(enter_namespace());
+}
+
+/// As [`enter_namespace`], for tests that need a TUN device too.
+#[must_use]
+pub fn enter_namespace_with_tun() -> bool {
+    if !std::fs::exists("/dev/net/tun").unwrap() {
+        skipped("no /dev/net/tun");
+        return false;
+    }
+    enter_namespace()
 }
 
 /// Runs `ip` in the namespace of the calling thread.
@@ -225,6 +243,16 @@ pub fn add_ipv6(address: &str, prefix: u8, device: &str) {
     panic!("{address} on {device} does not come to life");
 }
 
+/// Runs a program that not every system has, or a kernel feature; `false` and a line when it does not work.
+#[must_use]
+pub fn try_run(program: &str, arguments: &str) -> bool {
+    let works = Command::new(program).args(arguments.split_whitespace()).output().is_ok_and(|out| out.status.success());
+    if !works {
+        skipped(&format!("'{program} {arguments}' does not work here"));
+    }
+    works
+}
+
 pub fn run(program: &str, arguments: &str) {
     let output = Command::new(program).args(arguments.split_whitespace()).output().unwrap();
     assert!(output.status.success(), "{program} {arguments}: {}", String::from_utf8_lossy(&output.stderr));
@@ -233,4 +261,37 @@ pub fn run(program: &str, arguments: &str) {
 /// Writes a sysctl of the calling thread's network namespace.
 pub fn sysctl(path: &str, value: &str) {
     std::fs::write(format!("/proc/sys/net/{path}"), value).unwrap();
+}
+
+/// From now on the kernel refuses this thread `call` with `errno` when the argument (0 to 5) is greater than `limit`: a
+/// stand-in for kernels that lack something.
+pub fn refuse_calls(call: libc::c_long, argument: u32, limit: u32, errno: i32) {
+    let step = |code: u16, jt: u8, jf: u8, k: u32| libc::sock_filter { code, jt, jf, k };
+    let (load, equal, greater, answer) = (0x20, 0x15, 0x25, 0x06);
+    let mut program = [
+        step(load, 0, 0, 0),
+        step(equal, 0, 3, call as u32),
+        // The lower half of the argument, on little-endian machines.
+        step(load, 0, 0, 16 + 8 * argument),
+        step(greater, 0, 1, limit),
+        step(answer, 0, 0, 0x0005_0000 | errno as u32),
+        step(answer, 0, 0, 0x7fff_0000),
+    ];
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: the program is alive during the call; it applies to this thread only.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter), 0);
+    }
+}
+
+/// Waits for something that others finish, and fails if they do not.
+pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    for _ in 0..1000 {
+        if done() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("did not happen: {what}");
 }
