@@ -159,11 +159,6 @@ impl Routes {
         self.listed(cursor).map(|node| node.next).filter(|next| *next != NONE)
     }
 
-    /// The prefix at `cursor`.
-    pub(crate) fn prefix(&self, cursor: u32) -> Option<AllowedIp> {
-        self.listed(cursor).map(Node::prefix)
-    }
-
     /// The prefix at `cursor`, if it is one of `slot`.
     pub(crate) fn prefix_of(&self, cursor: u32, slot: u32) -> Option<AllowedIp> {
         self.listed(cursor).filter(|node| node.slot == slot).map(Node::prefix)
