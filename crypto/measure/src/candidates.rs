@@ -4,7 +4,7 @@ use crate::Candidate;
 use ::graviola::{aead as graviola, key_agreement::x25519 as graviola_dh};
 use aws_lc_rs::{aead as aws, agreement as aws_dh};
 use blake2::digest::{FixedOutput, Update};
-use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit};
+use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit, XChaCha20Poly1305};
 use ring::{aead as ring_aead, agreement as ring_dh};
 use std::hint::black_box;
 
@@ -19,6 +19,7 @@ pub(crate) fn tables() -> Vec<(String, usize, Vec<Candidate>)> {
     }
     tables.push(("key set-up and wiping".into(), 0, set_up()));
     tables.push(("key set-up, seal 32 bytes, wiping".into(), 0, set_up_and_seal()));
+    tables.push(("XChaCha20-Poly1305 of 16 bytes (cookie reply), key from bytes".into(), 0, xseal()));
     tables.push(("X25519, any point, keys from bytes".into(), 0, x25519()));
     tables.push(("X25519, any point, keys ready".into(), 0, x25519_ready()));
     tables.push(("X25519, base point, key from bytes".into(), 0, x25519_base()));
@@ -152,6 +153,28 @@ fn set_up_and_seal() -> Vec<Candidate> {
             let mut text = [7; 32];
             let key = ChaCha20Poly1305::new(&KEY.into());
             key.encrypt_inout_detached(&[0; 12].into(), &[], text.as_mut_slice().into()).unwrap()
+        }),
+    ]
+}
+
+fn xseal() -> Vec<Candidate> {
+    const NONCE: [u8; 24] = [5; 24];
+    vec![
+        Candidate::new("HChaCha20 of RustCrypto, the rest of aws-lc-rs", || {
+            let subkey = chacha20::hchacha::<chacha20::R20>(&KEY.into(), black_box(&[5; 16]).into());
+            let key = aws::LessSafeKey::new(aws::UnboundKey::new(&aws::CHACHA20_POLY1305, &subkey).unwrap());
+            let nonce = aws::Nonce::assume_unique_for_key([0, 0, 0, 0, 5, 5, 5, 5, 5, 5, 5, 5]);
+            key.seal_in_place_separate_tag(nonce, aws::Aad::from(&KEY), &mut [7; 16]).unwrap()
+        }),
+        Candidate::new("graviola", || {
+            let mut tag = [0; 16];
+            graviola::XChaCha20Poly1305::new(KEY).encrypt(&NONCE, &KEY, &mut [7; 16], &mut tag);
+            tag
+        }),
+        Candidate::new("RustCrypto", || {
+            let mut text = [7; 16];
+            let key = XChaCha20Poly1305::new(&KEY.into());
+            key.encrypt_inout_detached(&NONCE.into(), &KEY, text.as_mut_slice().into()).unwrap()
         }),
     ]
 }

@@ -1,8 +1,8 @@
 //! Measures the primitives of the protocol in several libraries and prints a table for each.
 //!
-//! Candidates of a table are run in turns, a few hundred microseconds each, the order rotating from round to round, so
+//! Candidates of a table are run in turns of a hundred microseconds or more, the order rotating from round to round, so
 //! that a slow moment of the machine meets them all. What is shown is the median over the rounds, the spread between
-//! the 10th and the 90th percentile in percent of it, and the ratio to the fastest.
+//! the quartiles in percent of it, and the ratio to the fastest.
 //!
 //! `cargo run --release [ROUNDS]`
 
@@ -48,7 +48,7 @@ fn table(title: String, bytes: usize, mut candidates: Vec<Candidate>, rounds: us
     println!("|---|---:|---:|{}---:|", if bytes > 0 { "---:|" } else { "" });
     for (candidate, sample) in candidates.iter().zip(&samples) {
         let median = at(sample, 50);
-        let spread = (at(sample, 90) - at(sample, 10)) / median * 100.0;
+        let spread = (at(sample, 75) - at(sample, 25)) / median * 100.0;
         let speed = if bytes > 0 { format!("{:.0} | ", bytes as f64 * 1e3 / median) } else { String::new() };
         println!("| {} | {median:.0} | {spread:.0} % | {speed}{:.2} |", candidate.name, median / best);
     }
@@ -57,7 +57,7 @@ fn table(title: String, bytes: usize, mut candidates: Vec<Candidate>, rounds: us
 /// How often the operation fits into a turn.
 fn calibrate(candidate: &mut Candidate) -> u32 {
     let mut count = 1;
-    while run(candidate, count) < Duration::from_micros(300) {
+    while run(candidate, count) < Duration::from_micros(100) {
         count *= 2;
     }
     count

@@ -18,7 +18,7 @@ impl Random {
     }
 
     pub(crate) fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.word() >> 16).unwrap() % bound
+        usize::try_from(self.word() >> 33).unwrap() % bound
     }
 
     pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
