@@ -131,8 +131,8 @@ fn adopted_descriptors() {
     assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
     common::run("mount", "--make-rprivate /");
     common::run("mount", "-t sysfs sysfs /sys");
-    for flags in [libc::IFF_TAP | libc::IFF_NO_PI, libc::IFF_TUN] {
-        let fd = open_by_hand("ktl2", flags);
+    for (name, flags) in [("ktl2", libc::IFF_TAP | libc::IFF_NO_PI), ("ktl3", libc::IFF_TUN)] {
+        let fd = open_by_hand(name, flags);
         let error = Tun::adopt(fd, TunOffload::ALL).unwrap_err();
         assert!(matches!(error, TunError::NotTun(_)), "{flags:#x}: {error:?}");
     }
@@ -353,6 +353,7 @@ struct Cable {
     wakers: [Waker; 2],
     threads: Vec<thread::JoinHandle<DeliveryReport>>,
     supers: Arc<AtomicU64>,
+    udp_supers: Arc<AtomicU64>,
 }
 
 struct Host {
@@ -386,10 +387,11 @@ fn connect(a: &mut Host, b: &mut Host) -> Cable {
     let (a, b) = (a.queue(), b.queue());
     let stop = Arc::new(AtomicBool::new(false));
     let supers = Arc::new(AtomicU64::new(0));
+    let udp_supers = Arc::new(AtomicU64::new(0));
     let mut threads = Vec::new();
     let mut wakers = Vec::new();
     for (from, to) in [(a.clone(), b.clone()), (b, a)] {
-        let (stop, supers) = (stop.clone(), supers.clone());
+        let (stop, supers, udp_supers) = (stop.clone(), supers.clone(), udp_supers.clone());
         let mut poller = Poller::new().unwrap();
         poller.add(from.as_fd(), 0).unwrap();
         wakers.push(poller.waker());
@@ -403,6 +405,8 @@ fn connect(a: &mut Host, b: &mut Host) -> Cable {
                 while let Some((header, packet)) = from.recv(&mut buffer).unwrap() {
                     let segments = Segments::parse(&header, packet).unwrap();
                     supers.fetch_add(u64::from(segments.len() > 1), Ordering::Relaxed);
+                    // USO, both versions.
+                    udp_supers.fetch_add(u64::from(header.gso_type == 5), Ordering::Relaxed);
                     assert!(segments.segment_len(0) <= 1420);
                     for index in 0..segments.len() {
                         let mut out = vec![0; segments.segment_len(index)];
@@ -419,13 +423,14 @@ fn connect(a: &mut Host, b: &mut Host) -> Cable {
             report
         }));
     }
-    Cable { stop, wakers: wakers.try_into().unwrap(), threads, supers }
+    Cable { stop, wakers: wakers.try_into().unwrap(), threads, supers, udp_supers }
 }
 
 impl Cable {
-    fn end(self) -> (u64, Vec<DeliveryReport>) {
+    fn end(self, uso: bool) -> (u64, Vec<DeliveryReport>) {
         self.stop.store(true, Ordering::Relaxed);
         self.wakers.iter().for_each(Waker::wake);
+        assert_eq!(self.udp_supers.load(Ordering::Relaxed), if uso { 2 } else { 0 });
         (self.supers.load(Ordering::Relaxed), self.threads.into_iter().map(|t| t.join().unwrap()).collect())
     }
 }
@@ -433,6 +438,7 @@ impl Cable {
 fn bulk(offload_a: TunOffload, offload_b: TunOffload) -> (u64, Vec<DeliveryReport>) {
     let mut a = host(1, offload_a);
     let mut b = host(2, offload_b);
+    let uso = a.tun.queues[0].offload().uso;
     let cable = connect(&mut a, &mut b);
     let data = Arc::new(Random(30).bytes(8 << 20));
     for address in ["10.9.0.2:80", "[fd09::2]:80"] {
@@ -473,7 +479,7 @@ fn bulk(offload_a: TunOffload, offload_b: TunOffload) -> (u64, Vec<DeliveryRepor
             assert_eq!(&buffer[..length], piece);
         }
     }
-    cable.end()
+    cable.end(uso)
 }
 
 #[test]
