@@ -408,7 +408,7 @@ impl<H: Host> Configuration<'_, H> {
             slot.next_free = free;
             tables.free = peer.slot;
             tables.peers = tables.peers.saturating_sub(1);
-            let (index, retired) = removed.forget_keys();
+            let (index, retired) = removed.get_mut().map(Peer::forget_keys).unwrap_or_default();
             for index in index.into_iter().chain(retired.indices()) {
                 tables.indices.remove(index);
             }
@@ -416,7 +416,7 @@ impl<H: Host> Configuration<'_, H> {
         });
         self.device.deadlines.with(|deadlines| deadlines.remove(peer.slot));
         if let Some((mut removed, retired)) = removed {
-            let (staged, count) = removed.take_staged();
+            let (staged, count) = removed.get_mut().map(Peer::take_staged).unwrap_or_default();
             self.device.drops.count(Reason::StagedPurged, usize::try_from(count).unwrap_or(usize::MAX));
             drop((staged, retired, removed));
         }

@@ -221,7 +221,7 @@ impl<H: Host> Device<H> {
             let place = tables.slots.get(slot)?;
             let reference = PeerRef { slot, generation: place.generation };
             place.peer.with(|peer| {
-                let peer = peer.as_mut()?;
+                let peer = peer.as_mut()?.get_mut()?;
                 peer.timers.queued = Instant::NEVER;
                 let expired = peer.expire(now);
                 let purged = if expired.give_up { peer.take_staged() } else { Default::default() };
@@ -315,7 +315,7 @@ impl<H: Host> Tables<H> {
     /// Runs `section` with the peer locked; `None` if it is gone.
     pub(crate) fn with_peer<R>(&self, peer: PeerRef, section: impl FnOnce(&mut Peer<H>) -> R) -> Option<R> {
         let slot = self.slots.get(peer.slot).filter(|slot| slot.generation == peer.generation)?;
-        slot.peer.with(|place| place.as_mut().map(|peer| section(peer)))
+        slot.peer.with(|place| place.as_mut()?.get_mut().map(section))
     }
 
     /// The peer in `slot` as of now.

@@ -2,10 +2,8 @@
 //!
 //! Called when something is configured, never from a packet. Running out is an error to whoever configures.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
-use core::ops::{Deref, DerefMut};
 
 /// The host had no memory left for what was asked; nothing was changed. Free some and ask again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +18,11 @@ impl fmt::Display for OutOfMemory {
 impl core::error::Error for OutOfMemory {}
 
 /// One value in memory of its own: a `Box` that can be refused.
+///
+/// A vector of one, because turning it into a box would keep a panic path (shrinking what cannot shrink). It hands the
+/// value out as an option for the same reason; it is never empty.
 #[derive(Debug)]
-pub struct Block<T>(Box<[T; 1]>);
+pub struct Block<T>(Vec<T>);
 
 impl<T> Block<T> {
     /// Moves `value` into memory of its own.
@@ -31,26 +32,19 @@ impl<T> Block<T> {
     pub fn new(value: T) -> Result<Self, OutOfMemory> {
         let mut items = vec_of(1)?;
         push(&mut items, value)?;
-        match <Box<[T; 1]>>::try_from(items.into_boxed_slice()) {
-            Ok(block) => Ok(Self(block)),
-            Err(_) => Err(OutOfMemory),
-        }
+        Ok(Self(items))
     }
-}
 
-impl<T> Deref for Block<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        let [value] = &*self.0;
-        value
+    /// The value.
+    #[must_use]
+    pub fn get(&self) -> Option<&T> {
+        self.0.first()
     }
-}
 
-impl<T> DerefMut for Block<T> {
-    fn deref_mut(&mut self) -> &mut T {
-        let [value] = &mut *self.0;
-        value
+    /// The value, to be changed.
+    #[must_use]
+    pub fn get_mut(&mut self) -> Option<&mut T> {
+        self.0.first_mut()
     }
 }
 

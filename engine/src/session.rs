@@ -125,7 +125,7 @@ impl Retired {
     }
 
     pub(crate) fn indices(&self) -> impl Iterator<Item = u32> {
-        self.0.iter().flatten().map(|block| block.0.local_index)
+        self.0.iter().flatten().filter_map(|block| block.0.get()).map(|session| session.local_index)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -155,7 +155,7 @@ impl Keypairs {
         now: Instant,
     ) -> Retired {
         self.last_id = self.last_id.wrapping_add(1);
-        *block.0 = Session {
+        let session = Session {
             id: self.last_id,
             local_index: keys.local_index,
             remote_index: keys.remote_index,
@@ -168,6 +168,9 @@ impl Keypairs {
             next_counter: 0,
             window: Window::new(),
         };
+        if let Some(place) = block.0.get_mut() {
+            *place = session;
+        }
         let mut retired = Retired::default();
         retired.add(self.previous.take());
         if initiator {
@@ -191,7 +194,7 @@ impl Keypairs {
     /// Data under `id` passed: if that is the session waiting for confirmation it becomes current.
     /// `None` if nothing changed.
     pub(crate) fn confirm(&mut self, id: u32) -> Option<Retired> {
-        if self.next.as_ref().is_none_or(|next| next.0.id != id) {
+        if self.next.as_ref().and_then(|next| next.0.get()).is_none_or(|next| next.id != id) {
             return None;
         }
         let mut retired = Retired::default();
@@ -208,14 +211,15 @@ impl Keypairs {
 
     /// Lets no session seal any more; what is under way may still be opened.
     pub(crate) fn expire_sending(&mut self) {
-        for block in [&mut self.current, &mut self.previous, &mut self.next].into_iter().flatten() {
-            block.0.sendable = false;
+        let places = [&mut self.current, &mut self.previous, &mut self.next];
+        for session in places.into_iter().flatten().filter_map(|block| block.0.get_mut()) {
+            session.sendable = false;
         }
     }
 
     /// The session that seals.
     pub(crate) fn current(&mut self) -> Option<&mut Session> {
-        self.current.as_mut().map(|block| &mut *block.0)
+        self.current.as_mut().and_then(|block| block.0.get_mut())
     }
 
     /// The session numbered `id`, wherever it stands.
@@ -232,7 +236,7 @@ impl Keypairs {
         [&mut self.current, &mut self.next, &mut self.previous]
             .into_iter()
             .flatten()
-            .map(|block| &mut *block.0)
+            .filter_map(|block| block.0.get_mut())
             .find(|session| wanted(session))
     }
 }
@@ -257,7 +261,8 @@ mod tests {
     }
 
     fn places(keypairs: &Keypairs) -> [Option<u32>; 3] {
-        [&keypairs.current, &keypairs.previous, &keypairs.next].map(|place| place.as_ref().map(|b| b.0.local_index))
+        [&keypairs.current, &keypairs.previous, &keypairs.next]
+            .map(|place| place.as_ref().map(|b| b.0.get().unwrap().local_index))
     }
 
     #[test]
