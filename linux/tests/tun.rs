@@ -369,13 +369,12 @@ fn host(number: u8, offload: TunOffload) -> Host {
     tun.interface.set_up(true).unwrap();
     ip(&format!("addr add 10.9.0.{number}/24 dev ktl0"));
     common::add_ipv6(&format!("fd09::{number}"), 64, "ktl0");
-    Host { tun, namespace: std::fs::File::open("/proc/thread-self/ns/net").unwrap() }
+    Host { tun, namespace: common::this_namespace() }
 }
 
 impl Host {
     fn enter(&self) {
-        // SAFETY: no pointers.
-        assert_eq!(unsafe { libc::setns(self.namespace.as_raw_fd(), libc::CLONE_NEWNET) }, 0);
+        common::enter(&self.namespace);
     }
 
     fn queue(&mut self) -> Arc<TunQueue> {

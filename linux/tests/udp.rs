@@ -256,29 +256,44 @@ fn link_local_endpoints_keep_their_scope() {
     if !enter_namespace() {
         return;
     }
-    ip("link add ktlv0 type veth peer name ktlv1");
-    ip("link set ktlv0 up");
-    ip("link set ktlv1 up");
-    common::add_ipv6("fe80::1", 64, "ktlv0");
-    common::add_ipv6("fe80::2", 64, "ktlv1");
-    let index = |name| kerntun_linux::interface::index_of(name).unwrap();
+    // Two hosts with a cable between them. The numbers of the interfaces differ.
+    let near = common::this_namespace();
     let (_, a) = only(bind(&CONFIG).unwrap());
+    common::new_namespace();
+    ip("link add ktlv2 type veth peer name ktlv3");
+    ip(&format!("link add ktlv1 type veth peer name ktlv0 netns /proc/{}/fd/{}", std::process::id(), near.as_raw_fd()));
     let (port_b, b) = only(bind(&CONFIG).unwrap());
+    ip("link set ktlv1 up");
+    common::add_ipv6("fe80::2", 64, "ktlv1");
+    common::add_ipv6("fd08::2", 64, "ktlv1");
+    let far_index = kerntun_linux::interface::index_of("ktlv1").unwrap();
+    common::enter(&near);
+    ip("link set ktlv0 up");
+    common::add_ipv6("fe80::1", 64, "ktlv0");
+    common::add_ipv6("fd08::1", 64, "ktlv0");
+    let near_index = kerntun_linux::interface::index_of("ktlv0").unwrap();
+    assert_ne!(near_index, far_index);
+
     let (mut queue, mut batch) = (SendQueue::new(), RecvBatch::new(4));
-    let to = SocketAddrV6::new("fe80::2".parse().unwrap(), port_b, 0, index("ktlv0"));
-    queue_run(&mut queue, b"ask", 3, route(to.into()));
-    queue.flush(&a, boottime());
-    assert!(events(&mut queue).is_empty());
-    let (got, _) = receive(b.v6.as_ref().unwrap(), &mut batch, 1);
-    let SocketAddr::V6(source) = got[0].source else { panic!("{got:?}") };
-    assert_eq!(got[0].local.unwrap().address, "fe80::2".parse::<IpAddr>().unwrap());
-    assert_ne!(source.scope_id(), 0);
-    queue_run(&mut queue, b"answer", 6, Route { source: got[0].local, ..route(source.into()) });
-    queue.flush(&b, boottime());
-    let told = events(&mut queue);
-    assert!(told.is_empty(), "{told:?}");
-    let (got, _) = receive(a.v6.as_ref().unwrap(), &mut batch, 1);
-    assert_eq!(got[0].data, b"answer");
+    let link_local = SocketAddrV6::new("fe80::2".parse().unwrap(), port_b, 0, near_index);
+    let from_global = Some(Source { address: "fd08::1".parse().unwrap(), interface: 0 });
+    // From one link-local address to another, and from a global address to a link-local one and back.
+    for source in [None, from_global] {
+        queue_run(&mut queue, b"ask", 3, Route { source, ..route(link_local.into()) });
+        queue.flush(&a, boottime());
+        let told = events(&mut queue);
+        assert!(told.is_empty(), "{told:?}");
+        let (got, _) = receive(b.v6.as_ref().unwrap(), &mut batch, 1);
+        assert_eq!(got[0].local, Some(Source { address: "fe80::2".parse().unwrap(), interface: far_index }));
+        let SocketAddr::V6(asker) = got[0].source else { panic!("{got:?}") };
+        assert_eq!(asker.scope_id(), if source.is_none() { far_index } else { 0 });
+        queue_run(&mut queue, b"answer", 6, Route { source: got[0].local, ..route(asker.into()) });
+        queue.flush(&b, boottime());
+        let told = events(&mut queue);
+        assert!(told.is_empty(), "{told:?}");
+        let (got, _) = receive(a.v6.as_ref().unwrap(), &mut batch, 1);
+        assert_eq!((got[0].source, &got[0].data[..]), (link_local.into(), &b"answer"[..]));
+    }
 }
 
 #[test]
@@ -530,7 +545,7 @@ fn a_full_socket_buffer_is_waited_for_then_dropped() {
     ip("link set ktlv1 up");
     ip("addr add 10.8.0.1/24 dev ktlv0");
     ip("neigh add 10.8.0.2 lladdr 02:00:00:00:00:01 dev ktlv0");
-    if !common::try_run("tc", "qdisc add dev ktlv0 root tbf rate 100kbit burst 10kb limit 100mb") {
+    if !common::try_run("tc", "qdisc add dev ktlv0 root tbf rate 50mbit burst 10kb limit 100mb") {
         return;
     }
     let (_, sender) = only(bind(&CONFIG).unwrap());
@@ -541,12 +556,22 @@ fn a_full_socket_buffer_is_waited_for_then_dropped() {
     };
     assert_eq!(result, 0);
     let mut queue = SendQueue::new();
-    for port in 1000..1200 {
-        queue_run(&mut queue, &[0; 1400], 1400, route(SocketAddr::new("10.8.0.2".parse().unwrap(), port)));
+    let to = |port| route(SocketAddr::new("10.8.0.2".parse().unwrap(), port));
+    // About 140 KB, more than the buffer takes, drain in some 20 ms: waited for.
+    for port in 1000..1100 {
+        queue_run(&mut queue, &[0; 1400], 1400, to(port));
     }
     queue.flush(&sender, boottime());
     let stats = queue.stats();
-    assert_eq!(stats.datagrams + stats.no_room, 200, "{stats:?}");
-    assert!(stats.no_room > 0 && stats.datagrams > 0, "{stats:?}");
+    assert_eq!((stats.datagrams, stats.no_room), (100, 0), "{stats:?}");
+    // Almost standing still: dropped in the end.
+    common::run("tc", "qdisc change dev ktlv0 root tbf rate 100kbit burst 10kb limit 100mb");
+    for port in 1000..1200 {
+        queue_run(&mut queue, &[0; 1400], 1400, to(port));
+    }
+    queue.flush(&sender, boottime());
+    let stats = queue.stats();
+    assert_eq!(stats.datagrams + stats.no_room, 300, "{stats:?}");
+    assert!(stats.no_room > 0 && stats.datagrams > 100, "{stats:?}");
     assert!(events(&mut queue).len() <= 32);
 }

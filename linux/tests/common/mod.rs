@@ -1,8 +1,10 @@
 //! What the tests share: a seeded generator, a slow obvious packet builder, and network namespaces of their own.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
+use std::fs::File;
 use std::io::Write;
 use std::net::{SocketAddrV6, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::time::Duration;
 
@@ -219,6 +221,17 @@ pub fn enter_namespace_with_tun() -> bool {
         return false;
     }
     enter_namespace()
+}
+
+/// The namespace of the calling thread, to come back to.
+pub fn this_namespace() -> File {
+    File::open("/proc/thread-self/ns/net").unwrap()
+}
+
+/// Goes back into a namespace.
+pub fn enter(namespace: &File) {
+    // SAFETY: no pointers; affects only the calling thread.
+    assert_eq!(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) }, 0);
 }
 
 /// Runs `ip` in the namespace of the calling thread.
