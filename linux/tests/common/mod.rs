@@ -1,6 +1,8 @@
 //! What the tests share: a seeded generator, a slow obvious packet builder, and network namespaces of their own.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
+pub mod udp;
+
 use std::fs::File;
 use std::io::Write;
 use std::net::{SocketAddrV6, UdpSocket};
