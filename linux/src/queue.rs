@@ -99,7 +99,9 @@ impl TunQueue {
         report: &mut DeliveryReport,
     ) -> Result<(), TunError> {
         while !packets.is_empty() {
-            let run = coalescer.next_run(packets);
+            // Without a virtio header a super-packet could not be told from a packet.
+            let most = if self.vnet { packets.len() } else { 1 };
+            let run = coalescer.next_run(packets.get(..most).unwrap_or(packets));
             let (now, later) = packets.split_at_checked(run.count().max(1)).unwrap_or((packets, &[]));
             packets = later;
             report.writes += 1;

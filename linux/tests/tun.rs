@@ -126,6 +126,14 @@ fn adopted_descriptors() {
     let adopted = Tun::adopt(plain, TunOffload::ALL).unwrap();
     assert_eq!(adopted.queues[0].offload(), TunOffload::NONE);
     exchange_ping(&adopted);
+    // Never a super-packet there, whatever the coalescer is told.
+    let mut random = Random(21);
+    let mut inner = common::Inner::random(&mut random, 300);
+    (inner.v6, inner.tcp) = (false, false);
+    let mut coalescer = Coalescer::new(TunOffload::ALL, ChecksumPolicy::Verify);
+    let mut report = DeliveryReport::default();
+    adopted.queues[0].deliver(&mut coalescer, &inner.split(100), &mut report).unwrap();
+    assert_eq!((report.packets, report.writes), (3, 3));
     // Packet information is only seen in a sysfs of this namespace.
     // SAFETY: no pointers; affects only this thread.
     assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
