@@ -218,13 +218,13 @@ impl<H: Host> Device<H> {
         let committed = answering.respond(crypto, &remote, ephemeral, index).and_then(|(keys, mut response)| {
             let cookie = self.with_peer(peer, |peer| peer.cookies.fresh(now)).flatten();
             let mac1 = cookie::sign(crypto, &mut response, &remote.static_key, cookie);
-            let block = block.take().ok_or(Reason::HandshakeLost)?;
             let committed = self.with_timers(peer, |peer| {
                 // Another initiation, or a change of keys, may have come first.
                 may_accept(peer, stamp, now)?;
                 if peer.preshared != remote.preshared || peer.static_static != remote.static_static {
                     return Err(Reason::HandshakeLost);
                 }
+                let block = block.take().ok_or(Reason::HandshakeLost)?;
                 peer.greatest_stamp = stamp;
                 peer.last_initiation_received = Some(now);
                 let ended = peer.handshake.take().map(|handshake| handshake.index());
@@ -270,12 +270,12 @@ impl<H: Host> Device<H> {
         let (handshake, preshared) = pending.flatten().ok_or(Reason::UnknownIndex)?;
         let refuse = |reason| Refusal { peer: Some(peer), reason };
         let keys = handshake.finish(self.host.crypto(), identity, &preshared, message).map_err(refuse)?;
-        let block = block.take().ok_or_else(|| refuse(Reason::HandshakeLost))?;
         let committed = self.with_timers(peer, |peer| {
             let same = peer.handshake.as_ref().is_some_and(|handshake| handshake.index() == message.receiver);
             if !same || peer.preshared != preshared {
                 return None;
             }
+            let block = block.take()?;
             peer.handshake = None;
             let retired = peer.keypairs.insert(block, keys, true, now);
             peer.endpoint = Some(*from);
@@ -323,10 +323,7 @@ impl<H: Host> Device<H> {
             return Some(secret);
         }
         let fresh = self.random_secret()?;
-        self.admission.with(|admission| {
-            // Another thread may have been first; then its secret is the one in use.
-            admission.cookies.current(now).or_else(|| Some(admission.cookies.renew(now, fresh)))
-        })
+        Some(self.admission.with(|admission| admission.cookies.renew(now, fresh)))
     }
 
     fn is_within_share(&self, now: Instant, from: &Endpoint) -> bool {
