@@ -14,6 +14,8 @@ mod field;
 mod json;
 mod paint;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 mod text;
 mod words;
 

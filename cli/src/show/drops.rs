@@ -2,7 +2,7 @@
 
 /// What a drop reason of the engine means, as the end of a sentence that begins with a number of packets. `None` for a
 /// name this version does not know: a newer daemon's.
-pub fn meaning(reason: &str) -> Option<&'static str> {
+pub(crate) fn meaning(reason: &str) -> Option<&'static str> {
     Some(match reason {
         "malformed" => "no WireGuard messages by their type or length",
         "down" => "received while the interface was down",
@@ -44,7 +44,7 @@ pub fn meaning(reason: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kerntun_engine::Reason;
+    use kerntun_engine::reason::Reason;
 
     #[test]
     fn every_reason_of_the_engine_has_a_sentence_that_fits_a_line() {

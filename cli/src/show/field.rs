@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 /// What can be asked for alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Field {
+pub(crate) enum Field {
     /// The interface's public key
     PublicKey,
     /// The interface's private key
@@ -37,7 +37,7 @@ pub enum Field {
 
 impl Field {
     /// Writes the field of one interface, each line led by the interface's name if there are several.
-    pub fn write(self, out: &mut String, snapshot: &Snapshot, lead: bool) {
+    pub(crate) fn write(self, out: &mut String, snapshot: &Snapshot, lead: bool) {
         let state = &snapshot.state;
         let mut line = |text: &str| {
             let _ = if lead { writeln!(out, "{}\t{text}", snapshot.name) } else { writeln!(out, "{text}") };

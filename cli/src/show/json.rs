@@ -6,7 +6,7 @@ use kerntun_config::Key;
 use kerntun_uapi::{InterfaceName, PeerState, SecretKey, Section};
 use serde::Serialize;
 use std::net::SocketAddr;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// Version of the form.
 const SCHEMA: u32 = 1;
@@ -30,7 +30,7 @@ struct Interface {
     implementation: &'static str,
     public_key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    private_key: Option<Zeroizing<String>>,
+    private_key: Option<Secret>,
     listen_port: Option<u16>,
     fwmark: Option<u32>,
     drops: Option<Drops>,
@@ -42,7 +42,7 @@ struct Peer {
     public_key: String,
     has_preshared_key: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    preshared_key: Option<Zeroizing<String>>,
+    preshared_key: Option<Secret>,
     endpoint: Option<SocketAddr>,
     allowed_ips: Vec<String>,
     /// Seconds and nanoseconds since the Unix epoch would lose digits as one JSON number, so it is whole seconds.
@@ -54,10 +54,10 @@ struct Peer {
 }
 
 /// Writes everything as one indented document.
-pub fn write(out: &mut String, snapshots: &[Snapshot], failures: &[(InterfaceName, Failure)], secrets: bool) {
+pub(crate) fn write(out: &mut String, snapshots: &[Snapshot], failures: &[(InterfaceName, Failure)], secrets: bool) {
     let trouble = |(name, failure): &(InterfaceName, Failure)| Trouble {
         interface: name.to_string(),
-        message: failure.message().to_owned(),
+        message: failure.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned(),
     };
     let everything = Everything {
         schema: SCHEMA,
@@ -102,6 +102,16 @@ fn peer(snapshot: &Snapshot, peer: &PeerState, secrets: bool) -> Peer {
     }
 }
 
-fn secret(key: Option<&SecretKey>, shown: bool) -> Option<Zeroizing<String>> {
-    key.filter(|_| shown).map(|key| Key::from_bytes(*key.as_bytes()).to_base64())
+/// A key in text, wiped when dropped.
+#[derive(Serialize)]
+struct Secret(String);
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+fn secret(key: Option<&SecretKey>, shown: bool) -> Option<Secret> {
+    key.filter(|_| shown).map(|key| Secret(Key::from_bytes(*key.as_bytes()).to_base64().to_string()))
 }

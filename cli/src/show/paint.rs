@@ -5,18 +5,18 @@ use std::io::IsTerminal;
 
 /// Paints text, or leaves it as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Paint(bool);
+pub(crate) struct Paint(bool);
 
 impl Paint {
     /// No colours.
-    pub const PLAIN: Self = Self(false);
+    pub(crate) const PLAIN: Self = Self(false);
     /// Colours.
     #[cfg(test)]
-    pub const COLOURED: Self = Self(true);
+    pub(crate) const COLOURED: Self = Self(true);
 
     /// What suits standard output: colours on a terminal unless `NO_COLOR` is set (<https://no-color.org>); the
     /// `WG_COLOR_MODE` of wg(8) decides before either.
-    pub fn stdout() -> Self {
+    pub(crate) fn stdout() -> Self {
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         Self(match set("WG_COLOR_MODE") {
             Some(mode) if mode == "always" => true,
@@ -26,27 +26,27 @@ impl Paint {
     }
 
     /// A label.
-    pub fn bold(self, text: impl Display) -> String {
+    pub(crate) fn bold(self, text: impl Display) -> String {
         self.with("1", text)
     }
 
     /// An interface, and what is well.
-    pub fn green(self, text: impl Display) -> String {
+    pub(crate) fn green(self, text: impl Display) -> String {
         self.with("32", text)
     }
 
     /// A peer, and what deserves a look.
-    pub fn yellow(self, text: impl Display) -> String {
+    pub(crate) fn yellow(self, text: impl Display) -> String {
         self.with("33", text)
     }
 
     /// What is broken.
-    pub fn red(self, text: impl Display) -> String {
+    pub(crate) fn red(self, text: impl Display) -> String {
         self.with("31", text)
     }
 
     /// A unit.
-    pub fn cyan(self, text: impl Display) -> String {
+    pub(crate) fn cyan(self, text: impl Display) -> String {
         self.with("36", text)
     }
 

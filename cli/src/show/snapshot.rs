@@ -6,11 +6,11 @@ use kerntun_uapi::{Client, ClientError, DeviceState, DiagnosticEntry, InterfaceN
 use std::collections::BTreeMap;
 
 /// Drops by the name of their reason; only reasons that occurred.
-pub type Drops = BTreeMap<String, u64>;
+pub(crate) type Drops = BTreeMap<String, u64>;
 
 /// Who serves an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Our daemon, which tells more than others.
     Kerntun,
     /// Another user-space implementation.
@@ -19,22 +19,22 @@ pub enum Kind {
 
 /// An interface at one moment.
 #[derive(Debug, Clone)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// Its name.
-    pub name: InterfaceName,
+    pub(crate) name: InterfaceName,
     /// Who serves it.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// Its configuration and its peers.
-    pub state: DeviceState,
+    pub(crate) state: DeviceState,
     /// What our daemon tells in addition; empty for others.
-    pub entries: Vec<DiagnosticEntry>,
+    pub(crate) entries: Vec<DiagnosticEntry>,
 }
 
 /// Reads a name a person typed.
 ///
 /// # Errors
 /// When it cannot be the name of an interface.
-pub fn resolve(name: &str) -> Result<InterfaceName, Failure> {
+pub(crate) fn resolve(name: &str) -> Result<InterfaceName, Failure> {
     InterfaceName::new(name)
         .map_err(|error| Failure::usage(format!("'{}' is no interface: {error}", name.escape_debug())))
 }
@@ -43,7 +43,7 @@ pub fn resolve(name: &str) -> Result<InterfaceName, Failure> {
 ///
 /// # Errors
 /// When the directory of the sockets cannot be read.
-pub fn names() -> Result<Vec<InterfaceName>, Failure> {
+pub(crate) fn names() -> Result<Vec<InterfaceName>, Failure> {
     kerntun_uapi::client::interfaces().map_err(|error| {
         let failure =
             Failure::new(format!("cannot look for interfaces in {}: {error}", kerntun_uapi::SOCKET_DIRECTORY));
@@ -56,7 +56,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// When there is none, or it does not answer.
-    pub fn take(name: &InterfaceName) -> Result<Self, Failure> {
+    pub(crate) fn take(name: &InterfaceName) -> Result<Self, Failure> {
         let client = Client::new(name.clone());
         let state = client.get().map_err(|error| explain(name, &error))?;
         // Whoever answered the first request and not the second is another implementation, or is ending.
@@ -69,7 +69,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// When not even their names can be had.
-    pub fn take_all() -> Result<(Vec<Self>, Vec<(InterfaceName, Failure)>), Failure> {
+    pub(crate) fn take_all() -> Result<(Vec<Self>, Vec<(InterfaceName, Failure)>), Failure> {
         let (mut taken, mut failures) = (Vec::new(), Vec::new());
         for name in names()? {
             match Self::take(&name) {
@@ -81,20 +81,20 @@ impl Snapshot {
     }
 
     /// The interface's public key, if it has a private one.
-    pub fn public_key(&self) -> Option<config::PublicKey> {
+    pub(crate) fn public_key(&self) -> Option<config::PublicKey> {
         let private = config::Key::from_bytes(*self.state.private_key.as_ref()?.as_bytes());
         Some(crate::keys::public_key_of(&private))
     }
 
     /// The peers, those with the latest handshakes first, as `wg show` sorts them.
-    pub fn peers(&self) -> Vec<&PeerState> {
+    pub(crate) fn peers(&self) -> Vec<&PeerState> {
         let mut peers: Vec<&PeerState> = self.state.peers.iter().collect();
         peers.sort_by_key(|peer| std::cmp::Reverse(peer.last_handshake));
         peers
     }
 
     /// Drops that no peer or one peer stands for; `None` if the implementation does not tell.
-    pub fn drops(&self, section: Section) -> Option<Drops> {
+    pub(crate) fn drops(&self, section: Section) -> Option<Drops> {
         let of = |entry: &DiagnosticEntry| {
             let reason = entry.name.strip_prefix("drop.").filter(|_| entry.section == section)?;
             let count = entry.value.parse().ok().filter(|count| *count > 0)?;
@@ -105,7 +105,7 @@ impl Snapshot {
 }
 
 /// A key in the form in which people and files write it.
-pub fn base64(key: &PublicKey) -> String {
+pub(crate) fn base64(key: &PublicKey) -> String {
     config::PublicKey::from_bytes(key.0).to_string()
 }
 

@@ -12,17 +12,17 @@ use zeroize::Zeroizing;
 
 /// What the form depends on besides the interfaces.
 #[derive(Debug, Clone, Copy)]
-pub struct Style {
+pub(crate) struct Style {
     /// Calendar time since the Unix epoch.
-    pub now: Duration,
+    pub(crate) now: Duration,
     /// Whether secrets are shown.
-    pub secrets: bool,
+    pub(crate) secrets: bool,
     /// Colours or none.
-    pub paint: Paint,
+    pub(crate) paint: Paint,
 }
 
 /// Writes interfaces one below the other.
-pub fn write(out: &mut String, snapshots: &[Snapshot], style: &Style) {
+pub(crate) fn write(out: &mut String, snapshots: &[Snapshot], style: &Style) {
     for (at, snapshot) in snapshots.iter().enumerate() {
         if at > 0 {
             out.push('\n');
@@ -92,11 +92,11 @@ fn line(out: &mut String, style: &Style, label: &str, value: impl Display) {
     let _ = writeln!(out, "  {}: {value}", style.paint.bold(label));
 }
 
-/// One line for each reason: the number, its name for searching, and what it means.
+/// One line for each reason: how many, what it means, and its name for searching.
 fn dropped(out: &mut String, style: &Style, drops: &Drops) {
     for (reason, count) in drops {
-        let known = meaning(reason).unwrap_or("a reason this version of kerntun does not know");
-        line(out, style, "dropped", format_args!("{count} {}, {known}", style.paint.yellow(reason)));
+        let known = meaning(reason).unwrap_or("packets for a reason this version does not know");
+        line(out, style, "dropped", format_args!("{count} {known} ({})", style.paint.yellow(reason)));
     }
 }
 

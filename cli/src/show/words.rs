@@ -4,7 +4,7 @@ use super::paint::Paint;
 use std::fmt::Write;
 
 /// `1 hour, 2 minutes, 3 seconds`; parts that are zero are left out, nothing at all is `0 seconds`. A year has 365 days.
-pub fn duration(seconds: u64, paint: Paint) -> String {
+pub(crate) fn duration(seconds: u64, paint: Paint) -> String {
     const UNITS: [(u64, &str); 5] =
         [(365 * 86_400, "year"), (86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")];
     let mut rest = seconds;
@@ -22,7 +22,7 @@ pub fn duration(seconds: u64, paint: Paint) -> String {
 }
 
 /// `180 B`, `1.50 KiB`, and so on to TiB: powers of 1,024 with two digits, as `wg show` prints them.
-pub fn bytes(count: u64, paint: Paint) -> String {
+pub(crate) fn bytes(count: u64, paint: Paint) -> String {
     const UNITS: [(u32, &str); 4] = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
     match UNITS.into_iter().find(|(shift, _)| count >> shift > 0) {
         // For showing only: 53 bits of a count are more than two digits after the point.
