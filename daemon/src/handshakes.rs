@@ -1,0 +1,174 @@
+//! The thread that owns Diffie-Hellman and time: received handshake messages, and the deadlines of all peers.
+
+use crate::device::{Shared, now, wall};
+use crate::sender::Sender;
+use crate::stamps::Stamps;
+use kerntun_engine::handshake::{Handled, Load};
+use kerntun_engine::peer::{Endpoint, PeerRef};
+use kerntun_engine::session::SessionBlock;
+use kerntun_linux::{Poller, Waker};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::io;
+
+/// Received handshake messages that may wait: as many as in the kernel's implementation (`MAX_QUEUED_INCOMING_HANDSHAKES`).
+pub(crate) const CAPACITY: usize = 4096;
+
+/// The longest handshake message: an initiation.
+const MAX_MESSAGE: usize = 148;
+
+/// Deadlines, and messages, worked off before the other kind has its turn.
+const EXPIRATIONS: usize = 64;
+const MESSAGES: usize = 16;
+
+/// What other threads leave for the handshake thread.
+pub(crate) struct Inbox {
+    state: Mutex<State>,
+    waker: Waker,
+}
+
+struct State {
+    messages: VecDeque<Message>,
+    /// Peers whose staged packets are to be sent; each is there once.
+    flushes: Vec<PeerRef>,
+}
+
+#[derive(Clone, Copy)]
+struct Message {
+    bytes: [u8; MAX_MESSAGE],
+    len: usize,
+    from: Endpoint,
+}
+
+impl Inbox {
+    /// An empty one; `waker` wakes the thread that empties it.
+    pub(crate) fn new(waker: Waker) -> Self {
+        let state = State { messages: VecDeque::with_capacity(CAPACITY), flushes: Vec::new() };
+        Self { state: Mutex::new(state), waker }
+    }
+
+    /// Queues a received message; false if the queue is full.
+    pub(crate) fn push(&self, datagram: &[u8], from: &Endpoint) -> bool {
+        let mut message = Message { bytes: [0; MAX_MESSAGE], len: datagram.len(), from: *from };
+        let Some(bytes) = message.bytes.get_mut(..datagram.len()) else { return false };
+        bytes.copy_from_slice(datagram);
+        let was_empty = {
+            let mut state = self.state.lock();
+            if state.messages.len() >= CAPACITY {
+                return false;
+            }
+            state.messages.push_back(message);
+            state.messages.len() == 1
+        };
+        // If it was not empty, whoever made it so has woken the thread already.
+        if was_empty {
+            self.wake();
+        }
+        true
+    }
+
+    /// Has the staged packets of `peer` sent.
+    pub(crate) fn flush(&self, peer: PeerRef) {
+        let mut state = self.state.lock();
+        if !state.flushes.contains(&peer) {
+            state.flushes.push(peer);
+        }
+        drop(state);
+        self.wake();
+    }
+
+    /// Wakes the thread: a deadline moved, or something is queued.
+    pub(crate) fn wake(&self) {
+        self.waker.wake();
+    }
+
+    /// Messages that wait.
+    pub(crate) fn depth(&self) -> usize {
+        self.state.lock().messages.len()
+    }
+
+    /// The oldest message, and how many waited with it.
+    fn pop(&self) -> Option<(Message, usize)> {
+        let mut state = self.state.lock();
+        let depth = state.messages.len();
+        state.messages.pop_front().map(|message| (message, depth))
+    }
+
+    fn take_flushes(&self) -> Vec<PeerRef> {
+        std::mem::take(&mut self.state.lock().flushes)
+    }
+}
+
+/// The thread's body: returns when the daemon ends, or when the operating system would not let it sleep.
+pub(crate) fn run(shared: &Shared, mut poller: Poller, mut stamps: Stamps) -> io::Result<()> {
+    let mut sender = Sender::new(shared, 0);
+    let mut block = SessionBlock::new().ok();
+    while !shared.is_ending() {
+        sender.use_sockets(shared.ports.current());
+        let expired = expire(shared, &mut sender, &mut stamps);
+        let handled = receive(shared, &mut sender, &mut block);
+        for peer in shared.inbox.take_flushes() {
+            sender.flush_staged(now(), peer);
+        }
+        sender.flush();
+        shared.status.handshake_thread(sender.stats());
+        // Holding on to the sockets while asleep would keep a port open that was given up.
+        sender.use_sockets(None);
+        if expired < EXPIRATIONS && handled < MESSAGES {
+            poller.wait(shared.engine.next_deadline().map(|deadline| deadline.at.as_nanos()))?;
+        }
+    }
+    stamps.close(&shared.engine);
+    Ok(())
+}
+
+/// Works off deadlines that have passed, and says how many.
+fn expire(shared: &Shared, sender: &mut Sender<'_>, stamps: &mut Stamps) -> usize {
+    for count in 0..EXPIRATIONS {
+        let now = now();
+        let Some(due) = shared.engine.expire(now) else { return count };
+        if due.initiate {
+            let wall = stamps.stamp(wall(), now, &shared.engine);
+            if let Some(message) = shared.engine.initiate(now, wall, due.peer) {
+                tracing::debug!("handshake initiation to {}", message.endpoint.remote);
+                sender.message(now, &message);
+            }
+        }
+        if due.keepalive {
+            sender.keepalive(now, due.peer);
+        }
+    }
+    EXPIRATIONS
+}
+
+/// Handles received messages, and says how many.
+fn receive(shared: &Shared, sender: &mut Sender<'_>, block: &mut Option<SessionBlock>) -> usize {
+    for count in 0..MESSAGES {
+        let Some((message, depth)) = shared.inbox.pop() else { return count };
+        let datagram = message.bytes.get(..message.len).unwrap_or_default();
+        let now = now();
+        let load = Load { depth, capacity: CAPACITY };
+        let from = message.from.remote;
+        match shared.engine.receive_handshake(now, datagram, &message.from, load, block) {
+            Handled::Reply(reply) => {
+                tracing::debug!("handshake message from {from} answered");
+                sender.message(now, &reply);
+            }
+            Handled::Connected(peer, followup) => {
+                tracing::debug!("session made with {from}");
+                match shared.follow(followup) {
+                    Some(peer) => sender.flush_staged(now, peer),
+                    None => sender.keepalive(now, peer),
+                }
+            }
+            Handled::CookieStored => {
+                tracing::debug!("{from} is under load and asks for its cookie in the next initiation")
+            }
+            Handled::Dropped(reason) => tracing::debug!("handshake message from {from} dropped: {}", reason.name()),
+        }
+        if block.is_none() {
+            *block = SessionBlock::new().ok();
+        }
+    }
+    MESSAGES
+}

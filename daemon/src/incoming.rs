@@ -1,0 +1,171 @@
+//! Datagrams from the network: opened in place, handed to the TUN device in the order they came.
+
+use crate::device::{Shared, endpoint_of};
+use crate::sender::Sender;
+use kerntun_crypto::{Slices, Span};
+use kerntun_engine::message::{DataHeader, Kind};
+use kerntun_engine::packet::{Incoming, Verdict};
+use kerntun_engine::peer::{Endpoint, PeerRef};
+use kerntun_engine::reason::Reason;
+use kerntun_engine::time::Instant;
+use kerntun_linux::{ChecksumPolicy, Coalescer, DeliveryReport, RecvBatch, RecvStats, TunError, TunQueue, UdpSocket};
+use std::io;
+use std::ops::Range;
+
+/// Messages received at once: with offloads each is a run of up to 64 KiB.
+const MESSAGES: usize = 8;
+
+/// Most packets of one run; the engine takes no more at once.
+const MAX_RUN: usize = 64;
+
+/// One worker's way from the network to the TUN device.
+pub(crate) struct Receiver {
+    batch: RecvBatch,
+    runs: Runs,
+    coalescer: Coalescer,
+    report: DeliveryReport,
+    seen: RecvStats,
+}
+
+/// Working memory for the runs of one message.
+struct Runs {
+    packets: Vec<Incoming>,
+    spans: Vec<Span>,
+    /// Where in the message the inner packets to deliver are.
+    deliveries: Vec<Range<usize>>,
+    /// Peers whose staged packets can go.
+    flushes: Vec<PeerRef>,
+}
+
+/// Why a worker cannot go on.
+pub(crate) enum Broken {
+    /// The TUN device.
+    Tun(TunError),
+    /// A UDP socket, in a way that no network event can explain.
+    Socket(io::Error),
+}
+
+impl Receiver {
+    /// For deliveries to a device like that of `queue`.
+    pub(crate) fn new(queue: &TunQueue) -> Self {
+        Self {
+            batch: RecvBatch::new(MESSAGES),
+            runs: Runs {
+                packets: Vec::with_capacity(MAX_RUN),
+                spans: Vec::with_capacity(MAX_RUN),
+                deliveries: Vec::with_capacity(MAX_RUN),
+                flushes: Vec::new(),
+            },
+            coalescer: Coalescer::new(queue.offload(), ChecksumPolicy::Verify),
+            report: DeliveryReport::default(),
+            seen: RecvStats::default(),
+        }
+    }
+
+    /// Takes what is there, up to one batch, all the way to the TUN device.
+    pub(crate) fn turn(
+        &mut self,
+        now: Instant,
+        shared: &Shared,
+        socket: &UdpSocket,
+        tun: &TunQueue,
+        sender: &mut Sender<'_>,
+    ) -> Result<(), Broken> {
+        let received = self.batch.recv(socket).map_err(Broken::Socket)?;
+        let stats = self.batch.stats();
+        count(shared, Reason::Truncated, stats.truncated - self.seen.truncated);
+        count(shared, Reason::Malformed, stats.empty - self.seen.empty);
+        self.seen = stats;
+        let mut inner: Vec<&[u8]> = Vec::with_capacity(received * MAX_RUN);
+        for message in self.batch.messages() {
+            let from = endpoint_of(&message);
+            let (stride, tos, data) = (message.stride, message.tos, message.data);
+            self.runs.deliveries.clear();
+            self.runs.open(now, shared, &from, stride, tos, data);
+            let data = &*data;
+            inner.extend(self.runs.deliveries.iter().filter_map(|range| data.get(range.clone())));
+        }
+        let before = self.report;
+        let delivered = tun.deliver(&mut self.coalescer, &inner, &mut self.report);
+        count(shared, Reason::DeliveryFailed, lost(&self.report) - lost(&before));
+        if self.report.step_downs > before.step_downs {
+            tracing::info!("the TUN device refused a merged packet: nothing was lost, and that kind is merged no more");
+        }
+        for peer in self.runs.flushes.drain(..) {
+            sender.flush_staged(now, peer);
+        }
+        delivered.map_err(Broken::Tun)
+    }
+
+    pub(crate) fn received(&self) -> RecvStats {
+        self.seen
+    }
+
+    pub(crate) fn delivered(&self) -> DeliveryReport {
+        self.report
+    }
+}
+
+impl Runs {
+    /// Opens the datagrams of one message in place and notes what to deliver. Handshake messages go to their thread.
+    fn open(&mut self, now: Instant, shared: &Shared, from: &Endpoint, stride: usize, tos: u8, data: &mut [u8]) {
+        let stride = stride.max(1);
+        let mut start = 0;
+        while start < data.len() {
+            let len = stride.min(data.len() - start);
+            let datagram = data.get(start..start + len).unwrap_or_default();
+            match datagram.first_chunk().and_then(|prefix| Kind::of(*prefix, len)) {
+                Some(Kind::Data) => {
+                    let header = datagram.first_chunk::<{ DataHeader::LEN }>();
+                    if let Some(packet) = header.and_then(|header| Incoming::new(header, len, tos)) {
+                        let other = self.packets.first().is_some_and(|first| first.receiver() != packet.receiver());
+                        if other || self.packets.len() == MAX_RUN {
+                            self.finish(now, shared, from, data);
+                        }
+                        self.packets.push(packet);
+                        self.spans.push(Span { start, len });
+                    }
+                }
+                Some(Kind::Initiation | Kind::Response | Kind::CookieReply) => {
+                    if !shared.inbox.push(datagram, from) {
+                        count(shared, Reason::HandshakeQueueFull, 1);
+                    }
+                }
+                None => count(shared, Reason::Malformed, 1),
+            }
+            start += len;
+        }
+        self.finish(now, shared, from, data);
+    }
+
+    /// Opens the run gathered so far.
+    fn finish(&mut self, now: Instant, shared: &Shared, from: &Endpoint, data: &mut [u8]) {
+        let engine = &shared.engine;
+        if let Some(job) = engine.admit(now, &mut self.packets) {
+            engine.open(&job, &mut self.packets, &mut Slices { buffer: &mut *data, spans: &self.spans });
+            let followup = engine.commit_opened(now, job, &mut self.packets, from);
+            self.flushes.extend(shared.follow(followup));
+            for (packet, span) in self.packets.iter().zip(&self.spans) {
+                let Verdict::Deliver { len, rewritten } = packet.verdict() else { continue };
+                let start = span.start + DataHeader::LEN;
+                let head = packet.head().iter().take(len);
+                if rewritten {
+                    data.iter_mut().skip(start).zip(head).for_each(|(to, from)| *to = *from);
+                }
+                self.deliveries.push(start..start + len);
+            }
+        }
+        self.packets.clear();
+        self.spans.clear();
+    }
+}
+
+fn count(shared: &Shared, reason: Reason, packets: u64) {
+    if packets > 0 {
+        shared.engine.count_drop(None, reason, u32::try_from(packets).unwrap_or(u32::MAX));
+    }
+}
+
+fn lost(report: &DeliveryReport) -> u64 {
+    report.interface_down + report.no_room + report.refused
+}

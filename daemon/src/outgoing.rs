@@ -1,0 +1,114 @@
+//! Packets from the TUN device: read in batches, routed, numbered in runs of one peer, or kept until there is a session.
+
+use crate::device::{Shared, TunPacket};
+use crate::sender::{Routed, Sender, outer_tos};
+use crate::unreachable::Unreachables;
+use kerntun_engine::egress::NotReserved;
+use kerntun_engine::peer::PeerRef;
+use kerntun_engine::reason::Reason;
+use kerntun_engine::time::Instant;
+use kerntun_host::Held;
+use kerntun_linux::vnet::VNET_HEADER_LEN;
+use kerntun_linux::{Segments, TUN_BUFFER, TunError, TunQueue, VnetHeader};
+use std::ops::Range;
+
+/// Packets read before they are sent. Never waited for: what is there goes.
+const MAX_PACKETS: usize = 64;
+
+/// Bytes read before they are sent: four of the largest super-packets.
+const BUFFER: usize = 4 * TUN_BUFFER;
+
+/// What one worker reads from its TUN queue.
+pub(crate) struct Outgoing {
+    buffer: Box<[u8]>,
+    packets: Vec<(VnetHeader, Range<usize>)>,
+    unreachables: Unreachables,
+}
+
+impl Outgoing {
+    pub(crate) fn new() -> Self {
+        Self {
+            buffer: vec![0; BUFFER].into_boxed_slice(),
+            packets: Vec::with_capacity(MAX_PACKETS),
+            unreachables: Unreachables::new(),
+        }
+    }
+
+    /// Takes what the TUN device has, up to one batch, and gives it to `sender`, which is to be flushed afterwards.
+    pub(crate) fn turn(
+        &mut self,
+        now: Instant,
+        shared: &Shared,
+        tun: &TunQueue,
+        sender: &mut Sender<'_>,
+    ) -> Result<(), TunError> {
+        self.read(tun)?;
+        let mut routed = Vec::with_capacity(self.packets.len());
+        for (header, range) in &self.packets {
+            let packet = self.buffer.get(range.clone()).unwrap_or_default();
+            // What contradicts itself is no packet.
+            let Ok(segments) = Segments::parse(header, packet) else {
+                shared.engine.count_drop(None, Reason::NotIp, 1);
+                continue;
+            };
+            match shared.engine.route(packet, packet.len()) {
+                Ok(peer) => routed.push(Routed { header: *header, segments, peer, tos: outer_tos(packet) }),
+                Err(Reason::NoRoute) => self.unreachables.tell(now, tun, packet)?,
+                Err(_) => {}
+            }
+        }
+        for run in routed.chunk_by(|a, b| a.peer == b.peer && a.tos == b.tos) {
+            let Some(Routed { peer, tos, .. }) = run.first() else { continue };
+            let datagrams = run.iter().map(|packet| datagrams(&packet.segments)).sum();
+            match shared.engine.reserve(now, *peer, datagrams) {
+                Ok(job) => sender.send(now, job, run, *tos),
+                Err(NotReserved::Stage) => stage(now, shared, *peer, run, sender),
+                Err(NotReserved::Drop(Reason::NoEndpoint)) => {
+                    for packet in run {
+                        self.unreachables.tell(now, tun, packet.segments.packet())?;
+                    }
+                }
+                Err(NotReserved::Drop(_)) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the packets that are there, one behind the other.
+    fn read(&mut self, tun: &TunQueue) -> Result<(), TunError> {
+        self.packets.clear();
+        let mut used = 0;
+        while self.packets.len() < MAX_PACKETS
+            && let Some(room) = self.buffer.get_mut(used..).filter(|room| room.len() >= TUN_BUFFER)
+        {
+            match tun.recv(room) {
+                Ok(Some((header, packet))) => {
+                    let start = used + VNET_HEADER_LEN;
+                    used = start + packet.len();
+                    self.packets.push((header, start..used));
+                }
+                // One packet that could not be read is not the end of the device.
+                Ok(None) | Err(TunError::Io(_)) => break,
+                Err(gone) => return Err(gone),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Keeps packets until there is a session with their peer. If there is one by now, they go at once.
+fn stage(now: Instant, shared: &Shared, peer: PeerRef, run: &[Routed<'_>], sender: &mut Sender<'_>) {
+    for packet in run {
+        let bytes = Box::<[u8]>::from(packet.segments.packet());
+        let size = bytes.len();
+        let held = Held::new(TunPacket { header: packet.header, bytes }, datagrams(&packet.segments), size);
+        let outcome = shared.engine.stage(now, peer, held);
+        if let Some(peer) = shared.follow(outcome.followup) {
+            sender.flush_staged(now, peer);
+        }
+    }
+}
+
+fn datagrams(segments: &Segments<'_>) -> u32 {
+    u32::try_from(segments.len()).unwrap_or(u32::MAX)
+}

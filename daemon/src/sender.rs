@@ -1,0 +1,298 @@
+//! One thread's way into the network: datagrams are written and sealed in the send buffer, and leave in runs.
+
+use crate::device::{Shared, TunPacket, now, route_to};
+use kerntun_crypto::{Slices, Span};
+use kerntun_engine::egress::SealJob;
+use kerntun_engine::handshake::{HANDSHAKE_TOS, Outgoing};
+use kerntun_engine::host::{Staged, StagedPacket};
+use kerntun_engine::inner::{encapsulated_tos, padded_len};
+use kerntun_engine::peer::PeerRef;
+use kerntun_engine::reason::Reason;
+use kerntun_engine::time::Instant;
+use kerntun_linux::{Bound, Route, Segments, SendEvent, SendQueue, SendStats, VnetHeader};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Header and tag of a data message.
+const HEADER: usize = 16;
+const OVERHEAD: usize = 32;
+
+/// Datagrams sealed under one job.
+const MAX_DATAGRAMS: usize = 256;
+/// Bytes sealed under one job: with it a quarter of the send buffer is used at once, and everything stays in the cache.
+const MAX_BYTES: usize = 256 << 10;
+
+/// Rounds of staged packets that one thread sends before others have their turn.
+const FLUSH_ROUNDS: usize = 4;
+
+/// A packet on its way out whose peer is known.
+pub(crate) struct Routed<'a> {
+    pub(crate) header: VnetHeader,
+    pub(crate) segments: Segments<'a>,
+    pub(crate) peer: PeerRef,
+    /// Traffic class of the datagrams around it.
+    pub(crate) tos: u8,
+}
+
+/// One thread's way into the network.
+pub(crate) struct Sender<'d> {
+    shared: &'d Shared,
+    /// Which of the socket pairs this thread uses.
+    number: usize,
+    sockets: Option<Arc<Bound>>,
+    queue: SendQueue,
+    spans: Vec<Span>,
+    /// Who the datagrams in the queue are for, to account for those that are not sent.
+    receivers: Vec<(SocketAddr, PeerRef)>,
+    seen: SendStats,
+}
+
+impl<'d> Sender<'d> {
+    pub(crate) fn new(shared: &'d Shared, number: usize) -> Self {
+        Self {
+            shared,
+            number,
+            sockets: shared.ports.current(),
+            queue: SendQueue::new(),
+            spans: Vec::with_capacity(MAX_DATAGRAMS),
+            receivers: Vec::with_capacity(64),
+            seen: SendStats::default(),
+        }
+    }
+
+    /// Uses these sockets from now on.
+    pub(crate) fn use_sockets(&mut self, sockets: Option<Arc<Bound>>) {
+        self.sockets = sockets;
+    }
+
+    /// The counters of the send queue.
+    pub(crate) fn stats(&self) -> SendStats {
+        self.queue.stats()
+    }
+
+    /// Seals the datagrams of `packets`, which `job` numbers in this order, and queues them. All go to the job's peer
+    /// with the same traffic class.
+    pub(crate) fn send(&mut self, now: Instant, mut job: SealJob, packets: &[Routed<'_>], tos: u8) {
+        let mut at = Position::default();
+        while job.count() > 0 {
+            let end = self.plan(packets, at);
+            let count = u32::try_from(self.spans.len()).unwrap_or(u32::MAX);
+            if count == 0 {
+                return;
+            }
+            let part = job.take(count);
+            self.seal_and_queue(now, part, true, tos, |text| {
+                let written = at.next(packets).and_then(|(packet, segment)| packet.segments.write(segment, text).ok());
+                // The padding, and all of it should the segment not have fitted, which its plan rules out.
+                text.get_mut(written.unwrap_or(0)..).unwrap_or_default().fill(0);
+            });
+            at = end;
+        }
+    }
+
+    /// Sends a keepalive, if one can be sent now.
+    pub(crate) fn keepalive(&mut self, now: Instant, peer: PeerRef) {
+        let (job, followup) = self.shared.engine.reserve_keepalive(now, peer);
+        if let Some(peer) = self.shared.follow(followup) {
+            self.flush_staged(now, peer);
+        }
+        if let Some(job) = job {
+            self.spans.clear();
+            self.spans.push(Span { start: 0, len: OVERHEAD });
+            self.seal_and_queue(now, job, false, 0, |_| ());
+        }
+    }
+
+    /// Queues a handshake message.
+    pub(crate) fn message(&mut self, now: Instant, message: &Outgoing) {
+        let bytes = message.bytes();
+        if self.sockets.is_none() {
+            self.shared.engine.count_drop(None, Reason::SendFailed, 1);
+        } else if let Some(room) = self.room(bytes.len()) {
+            room.copy_from_slice(bytes);
+            self.queue.commit(bytes.len(), bytes.len(), route_to(&message.endpoint, HANDSHAKE_TOS));
+        }
+        if let Some(peer) = self.shared.follow(message.followup) {
+            self.flush_staged(now, peer);
+        }
+    }
+
+    /// Sends all packets that wait for a session with `peer`, before any newer ones.
+    pub(crate) fn flush_staged(&mut self, now: Instant, peer: PeerRef) {
+        let engine = &self.shared.engine;
+        for _ in 0..FLUSH_ROUNDS {
+            let Some((mut staged, mut job)) = engine.reserve_staged(now, peer) else { return };
+            while let Some(held) = staged.pop() {
+                let part = job.take(held.datagrams());
+                self.send_held(now, part, peer, &held.into_payload());
+            }
+            // Newer packets may pass only when these are gone.
+            self.flush();
+            if self.shared.follow(engine.flushed(now, peer)).is_none() {
+                return;
+            }
+        }
+        // Others stage as fast as this thread sends: its own work must not wait for that to end.
+        self.shared.inbox.flush(peer);
+    }
+
+    /// Sends what is queued.
+    pub(crate) fn flush(&mut self) {
+        if self.queue.is_empty() {
+            return;
+        }
+        let Some(sockets) = self.sockets.as_ref().and_then(|set| set.workers.get(self.number)) else { return };
+        self.queue.flush(sockets, now().as_nanos());
+        let stats = self.queue.stats();
+        if lost(&stats) != lost(&self.seen)
+            || stats.source_lost != self.seen.source_lost
+            || stats.gso_refused != self.seen.gso_refused
+        {
+            self.account(lost(&stats) - lost(&self.seen));
+        }
+        self.seen = stats;
+        self.receivers.clear();
+    }
+
+    /// Counts what was not sent, per peer as far as the events go.
+    fn account(&mut self, mut lost: u64) {
+        let count = |peer, datagrams: u64| {
+            let datagrams = u32::try_from(datagrams).unwrap_or(u32::MAX);
+            self.shared.engine.count_drop(peer, Reason::SendFailed, datagrams);
+        };
+        for event in self.queue.events() {
+            match event {
+                SendEvent::Dropped { destination, datagrams, error } => {
+                    let datagrams = datagrams as u64;
+                    let peer =
+                        self.receivers.iter().find(|(address, _)| *address == destination).map(|(_, peer)| *peer);
+                    count(peer, datagrams);
+                    lost = lost.saturating_sub(datagrams);
+                    self.shared.status.send_failed(destination, &error);
+                }
+                SendEvent::SourceLost { .. } => self.shared.ends.forget_sources(),
+                SendEvent::GsoRefused { destination, stride, error } => {
+                    tracing::info!(
+                        "no segmentation offload for datagrams of {stride} bytes towards {destination} for a minute ({error}): sending them one by one"
+                    );
+                }
+                _ => {}
+            }
+        }
+        if lost > 0 {
+            count(None, lost);
+        }
+    }
+
+    /// Lays out the next datagrams of `packets` from `at` on, as many as go under one job, in `spans`, and says where
+    /// the rest begins.
+    fn plan(&mut self, packets: &[Routed<'_>], mut at: Position) -> Position {
+        let mtu = self.shared.mtu();
+        let mut total = 0;
+        self.spans.clear();
+        while self.spans.len() < MAX_DATAGRAMS && total < MAX_BYTES {
+            let Some((packet, segment)) = at.next(packets) else { break };
+            let len = padded_len(packet.segments.segment_len(segment), mtu).saturating_add(OVERHEAD);
+            self.spans.push(Span { start: total, len });
+            total = total.saturating_add(len);
+        }
+        at
+    }
+
+    /// Writes, seals and queues the datagrams laid out in `spans`. `fill` writes the plaintext of one.
+    fn seal_and_queue(&mut self, now: Instant, job: SealJob, data: bool, tos: u8, mut fill: impl FnMut(&mut [u8])) {
+        let engine = &self.shared.engine;
+        let total = self.spans.last().map_or(0, |last| last.start + last.len);
+        if self.queue.reserve(total).is_none() {
+            self.flush();
+        }
+        let (true, Some(room)) = (self.sockets.is_some(), self.queue.reserve(total)) else {
+            // The counters are spent either way.
+            engine.count_drop(Some(job.peer()), Reason::SendFailed, job.count());
+            return;
+        };
+        for (index, span) in (0..).zip(&self.spans) {
+            let Some((header, body)) =
+                room.get_mut(span.start..span.start + span.len).and_then(<[u8]>::split_first_chunk_mut::<HEADER>)
+            else {
+                continue;
+            };
+            *header = job.header(index);
+            let text = body.len().saturating_sub(OVERHEAD - HEADER);
+            if let Some(text) = body.get_mut(..text) {
+                fill(text);
+            }
+        }
+        if !engine.seal(&job, &mut Slices { buffer: room, spans: &self.spans }) {
+            // Committing says why, and counts it.
+            let _ = engine.commit_sealed(now, job, 0, data);
+            return;
+        }
+        let peer = job.peer();
+        let Ok(departure) = engine.commit_sealed(now, job, total, data) else { return };
+        let route = route_to(&departure.endpoint, tos);
+        self.queue_runs(route);
+        if self.receivers.last().is_none_or(|last| last.1 != peer) && self.receivers.len() < self.receivers.capacity() {
+            self.receivers.push((route.destination, peer));
+        }
+        if let Some(peer) = self.shared.follow(departure.followup) {
+            self.shared.inbox.flush(peer);
+        }
+    }
+
+    /// Queues what was sealed: neighbours of one length as one run.
+    fn queue_runs(&mut self, route: Route) {
+        for run in self.spans.chunk_by(|a, b| a.len == b.len) {
+            if let Some(first) = run.first() {
+                self.queue.commit(first.len * run.len(), first.len, route);
+            }
+        }
+    }
+
+    fn send_held(&mut self, now: Instant, job: SealJob, peer: PeerRef, packet: &TunPacket) {
+        // It was parsed before it was staged.
+        let Ok(segments) = Segments::parse(&packet.header, &packet.bytes) else { return };
+        let tos = outer_tos(segments.packet());
+        self.send(now, job, &[Routed { header: packet.header, segments, peer, tos }], tos);
+    }
+
+    fn room(&mut self, len: usize) -> Option<&mut [u8]> {
+        if self.queue.reserve(len).is_none() {
+            self.flush();
+        }
+        self.queue.reserve(len)
+    }
+}
+
+/// The traffic class of the datagram around an inner packet.
+pub(crate) fn outer_tos(packet: &[u8]) -> u8 {
+    let inner = match packet {
+        [first, second, ..] if first >> 4 == 4 => *second,
+        [first, second, ..] if first >> 4 == 6 => first << 4 | second >> 4,
+        _ => 0,
+    };
+    encapsulated_tos(inner)
+}
+
+/// Where in a list of packets the next segment is.
+#[derive(Clone, Copy, Default)]
+struct Position {
+    packet: usize,
+    segment: usize,
+}
+
+impl Position {
+    fn next<'p, 'a>(&mut self, packets: &'p [Routed<'a>]) -> Option<(&'p Routed<'a>, usize)> {
+        let packet = packets.get(self.packet)?;
+        let segment = self.segment;
+        self.segment += 1;
+        if self.segment >= packet.segments.len() {
+            *self = Self { packet: self.packet + 1, segment: 0 };
+        }
+        Some((packet, segment))
+    }
+}
+
+fn lost(stats: &SendStats) -> u64 {
+    stats.too_big + stats.no_room + stats.unreachable + stats.forbidden + stats.other
+}
