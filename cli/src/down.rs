@@ -1,18 +1,156 @@
-//! `kerntun down`.
+//! `kerntun down`: takes a tunnel down, whoever brought it up and whether or not its daemon is alive.
+//!
+//! Nothing is remembered between up and down. What is to be removed is found where it is: the interface, the mark in its
+//! state or in its firewall, the rules by that mark, the firewall by the interface's name.
 
+use crate::configuration::{self, Configuration};
+use crate::device::{self, Device, Found};
 use crate::failure::Failure;
+use crate::netlink::link::Link;
+use crate::netlink::rule::{Family, Rule};
+use crate::netlink::{Netlink, address};
+use crate::up::open;
+use crate::{dns, firewall, hooks, privilege, save, start};
+use kerntun_config::{Config, InterfaceName, Table};
+use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// What `kerntun down` takes.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Does what 'wg-quick down' does: runs the hooks, saves the state if SaveConfig is set, and removes name servers,
+firewall, rules, routes and the interface. It also cleans up after a tunnel whose daemon was killed.
+
+Example:
+  sudo kerntun down wg0          the tunnel of /etc/wireguard/wg0.conf")]
 pub(crate) struct Args {
     /// A configuration file, or the name of an interface for /etc/wireguard/NAME.conf
     #[arg(value_name = "FILE|NAME")]
     file: String,
 }
 
-/// Does it.
+/// Takes the tunnel down. From the first removal on, nothing stops it: what cannot be removed is told at the end.
+///
+/// # Errors
+/// When it is not up, a PreDown hook fails, the state cannot be saved, or something stays behind.
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    crate::configuration::read(&args.file)?;
-    Err(Failure::new("not part of this build"))
+    privilege::require(&format!("down {}", args.file))?;
+    let configuration = read(&args.file)?;
+    let (name, interface) = (&configuration.interface, &configuration.config.interface);
+    let mut netlink = open()?;
+    let found = Device::find(&mut netlink, name)?;
+    let remains = match &found {
+        Found::Device(device, link) => {
+            hooks::run("PreDown", &interface.pre_down, name)?;
+            let state = device.state()?;
+            if interface.save_config {
+                save_config(&mut netlink, &configuration, &state, link)?;
+            }
+            let has_default = device::allowed_ips(&state).iter().any(|prefix| prefix.prefix() == 0);
+            Remains { mark: (has_default && state.fwmark != 0).then_some(state.fwmark) }
+        }
+        Found::Stranger(_) => {
+            return Err(Failure::new(format!("'{name}' is an interface, but not one of WireGuard; nothing was changed"))
+                .help("check the name"));
+        }
+        Found::Orphan(_) | Found::Nothing => {
+            let remains = Remains::find(name, &configuration.config);
+            let nothing = matches!(found, Found::Nothing) && remains.mark.is_none() && !stale_socket(name).exists();
+            if nothing {
+                return Err(Failure::new(format!("the tunnel '{name}' is not up")));
+            }
+            eprintln!("warning: the daemon of {name} is dead or does not answer: cleaning up after it");
+            if let Err(failure) = hooks::run("PreDown", &interface.pre_down, name) {
+                eprintln!("{failure}");
+            }
+            remains
+        }
+    };
+    let mut failures = remains.remove(&mut netlink, &configuration);
+    failures.extend(hooks::run("PostDown", &interface.post_down, name).err());
+    let mut failures = failures.into_iter();
+    match failures.next() {
+        None => Ok(ExitCode::SUCCESS),
+        Some(first) => Err(failures.fold(first, |first, next| first.help(format!("and then {next}")))),
+    }
+}
+
+/// The configuration, or as much as the name tells if the file was broken since the tunnel came up: nobody should be
+/// caught in a tunnel by a typing error.
+fn read(argument: &str) -> Result<Configuration, Failure> {
+    let judged = configuration::judge(argument)?;
+    let config = judged.config.unwrap_or_else(|| {
+        judged.diagnostics.iter().for_each(|diagnostic| eprintln!("{diagnostic}\n"));
+        eprintln!("warning: the file cannot be used as it is: taking the tunnel down without its hooks and name servers");
+        Config::default()
+    });
+    Ok(Configuration { path: judged.location.path, interface: judged.location.interface, config })
+}
+
+/// What is to be removed besides the interface and what bears its name.
+struct Remains {
+    /// The mark of policy rules, if there are such.
+    mark: Option<u32>,
+}
+
+impl Remains {
+    /// Finds out without the daemon, which is dead.
+    fn find(name: &InterfaceName, config: &Config) -> Self {
+        Self { mark: firewall::mark(name).or(config.interface.fwmark.filter(|mark| *mark != 0)) }
+    }
+
+    /// Removes everything and returns what went wrong.
+    fn remove(&self, netlink: &mut Netlink, configuration: &Configuration) -> Vec<Failure> {
+        let (name, interface) = (&configuration.interface, &configuration.config.interface);
+        let mut failures = Vec::new();
+        if dns::wanted(interface) {
+            failures.extend(dns::unset(name).err());
+        }
+        failures.extend(firewall::take_down(name).err());
+        if let (Table::Auto, Some(mark)) = (&interface.table, self.mark) {
+            for family in Family::ALL {
+                failures.extend(remove_rules(netlink, family, mark));
+            }
+        }
+        eprintln!("[-] interface {name}");
+        failures.extend(start::destroy(netlink, name).err());
+        // A daemon that was killed leaves it behind; one that is alive has removed it by now.
+        let socket = stale_socket(name);
+        if socket.exists() {
+            let _ = fs::remove_file(socket);
+        }
+        failures
+    }
+}
+
+/// Removes the tunnel's own rule, and with it the exception that only makes sense beside it.
+fn remove_rules(netlink: &mut Netlink, family: Family, mark: u32) -> Option<Failure> {
+    for rule in [Rule::Unmarked(mark), Rule::MainWithoutDefault] {
+        match rule.remove_all(netlink, family) {
+            Ok(0) => {
+                if rule == Rule::Unmarked(mark) {
+                    return None;
+                }
+            }
+            Ok(_) => eprintln!("[-] rule '{rule}' for {family}"),
+            Err(error) => return Some(Failure::new(format!("the rule '{rule}' cannot be removed: {error}"))),
+        }
+    }
+    None
+}
+
+fn save_config(
+    netlink: &mut Netlink,
+    configuration: &Configuration,
+    state: &kerntun_uapi::DeviceState,
+    link: &Link,
+) -> Result<(), Failure> {
+    let addresses = address::list(netlink, link.index)
+        .map_err(|error| Failure::new(format!("the addresses to be saved cannot be listed: {error}")))?;
+    save::save(configuration, state, &addresses, link.mtu)
+}
+
+fn stale_socket(name: &InterfaceName) -> PathBuf {
+    PathBuf::from(kerntun_uapi::SOCKET_DIRECTORY).join(format!("{name}.sock"))
 }

@@ -70,10 +70,9 @@ fn random() -> Result<Zeroizing<[u8; 32]>, Failure> {
 
 /// Brings random bytes into the form of a Curve25519 scalar (RFC 7748, 5), as every tool prints private keys.
 fn clamp(bytes: &mut [u8; 32]) {
-    if let [first, .., last] = bytes {
-        *first &= 248;
-        *last = (*last & 127) | 64;
-    }
+    let [first, .., last] = bytes;
+    *first &= 248;
+    *last = (*last & 127) | 64;
 }
 
 fn print_secret(key: &Key) -> Result<ExitCode, Failure> {

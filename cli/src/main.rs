@@ -5,11 +5,12 @@
 //! | `args` | the command line, and which command runs |
 //! | `up`, `down` | the two recipes; everything below is an ingredient |
 //! | `configuration`, `check` | reading the file, and saying what is wrong with it |
-//! | `device` | a WireGuard interface, whoever serves it: our daemon, another one, or the kernel |
+//! | `device`, `kernel` | a WireGuard interface, whoever serves it: our daemon, another one, or the kernel |
 //! | `start`, `run` | starting the daemon, and being it |
 //! | `netlink/` | links, addresses, routes, rules |
 //! | `plan`, `mtu`, `resolve` | which routes, which MTU, which endpoint |
 //! | `firewall`, `dns`, `hooks`, `spawn` | other programs and what they are told |
+//! | `privilege`, `interrupt`, `sysctl` | the rest of what the system has to do with it |
 //! | `undo` | what was done, to be undone in reverse |
 //! | `save` | SaveConfig |
 //! | `keys` | making keys |
@@ -32,12 +33,28 @@ mod args;
 mod check;
 mod configuration;
 mod demo;
+mod device;
 mod diagnose;
+mod dns;
 mod down;
 mod failure;
+mod firewall;
+mod hooks;
+mod interrupt;
+mod kernel;
 mod keys;
+mod mtu;
+mod netlink;
+mod plan;
+mod privilege;
+mod resolve;
 mod run;
+mod save;
 mod show;
+mod spawn;
+mod start;
+mod sysctl;
+mod undo;
 mod up;
 
 use clap::Parser;

@@ -1,18 +1,288 @@
-//! `kerntun up`.
+//! `kerntun up`: a tunnel from a configuration, in wg-quick(8)'s order. A failure half-way undoes what was done.
 
+use crate::configuration::{self, Configuration};
+use crate::device::{self, Device, Found};
 use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use crate::netlink::link::Link;
+use crate::netlink::route::{self, Route};
+use crate::netlink::rule::{Family, Rule};
+use crate::netlink::{Netlink, NetlinkError, address, table};
+use crate::plan::{self, Destination, Step};
+use crate::undo::Undo;
+use crate::{dns, firewall, hooks, mtu, privilege, resolve, start, sysctl};
+use kerntun_config::{Address, AllowedIp};
+use kerntun_uapi::{DeviceState, SetRequest};
+use nix::errno::Errno;
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 
 /// What `kerntun up` takes.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Does what 'wg-quick up' does: makes the interface, gives it keys, peers and addresses, switches it on, sets name
+servers and routes, and runs the hooks. A line [#] is another program being run, [+] a step done, [-] one undone.
+
+Examples:
+  sudo kerntun up wg0            the tunnel of /etc/wireguard/wg0.conf
+  sudo kerntun up ./office.conf  the tunnel 'office'
+
+Environment:
+  WG_ENDPOINT_RESOLUTION_RETRIES     how often to try resolving an endpoint's name, or 'infinity' [15]
+  WG_QUICK_USERSPACE_IMPLEMENTATION  the daemon to start where the kernel has no WireGuard [kerntun]")]
 pub(crate) struct Args {
     /// A configuration file, or the name of an interface for /etc/wireguard/NAME.conf
     #[arg(value_name = "FILE|NAME")]
     file: String,
 }
 
-/// Does it.
+/// Brings the tunnel up, or leaves everything as it was.
+///
+/// # Errors
+/// Says what failed, and what could not be undone, if anything.
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    crate::configuration::read(&args.file)?;
-    Err(Failure::new("not part of this build"))
+    privilege::require(&format!("up {}", args.file))?;
+    let configuration = configuration::read(&args.file)?;
+    let interrupt = Interrupt::install()?;
+    let mut undo = Undo::default();
+    let result = Up::begin(&configuration, &interrupt).and_then(|mut up| up.all(&mut undo));
+    match result {
+        Ok(()) => {
+            undo.keep();
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(failure) => {
+            let left = undo.unwind();
+            Err(left.into_iter().fold(failure, |failure, left| failure.help(format!("left behind: {left}"))))
+        }
+    }
+}
+
+/// The work of bringing one tunnel up.
+struct Up<'a> {
+    configuration: &'a Configuration,
+    interrupt: &'a Interrupt,
+    netlink: Netlink,
+    destination: Destination,
+}
+
+impl<'a> Up<'a> {
+    /// Finds out what can be known before anything is changed.
+    fn begin(configuration: &'a Configuration, interrupt: &'a Interrupt) -> Result<Self, Failure> {
+        let mut netlink = open()?;
+        match Device::find(&mut netlink, &configuration.interface)? {
+            Found::Nothing => {}
+            _ => return Err(start::exists(&configuration.interface)),
+        }
+        let destination = Destination::of(&configuration.config.interface.table, table::number_of).map_err(|name| {
+            Failure::new(format!("there is no routing table called '{name}'"))
+                .help("add its number and name to /etc/iproute2/rt_tables, or write the number itself")
+        })?;
+        Ok(Self { configuration, interrupt, netlink, destination })
+    }
+
+    fn all(&mut self, undo: &mut Undo<'a>) -> Result<(), Failure> {
+        let (name, interface) = (&self.configuration.interface, &self.configuration.config.interface);
+        hooks::run("PreUp", &interface.pre_up, name)?;
+        // After PreUp, which may make resolving possible, and before there is anything to be undone.
+        let endpoints = self.resolve()?;
+        self.interrupt.check()?;
+
+        let device = start::create(&mut self.netlink, name)?;
+        undo.push(format!("remove the interface {name}"), move || start::destroy(&mut open()?, name));
+        self.interrupt.check()?;
+        device.set(&device::request(&self.configuration.config, &endpoints))?;
+        let link = self.link()?;
+        if matches!(device, Device::Daemon(_)) {
+            sysctl::quieten(name.as_str());
+        }
+        interface.addresses.iter().try_for_each(|address| self.add_address(&link, *address))?;
+
+        let state = device.state()?;
+        self.set_up(&link, &state)?;
+        self.interrupt.check()?;
+        if dns::wanted(interface) {
+            dns::set(name, interface)?;
+            undo.push("take the name servers away", move || dns::unset(name));
+            self.interrupt.check()?;
+        }
+        self.add_routes(&device, &link, &state, undo)?;
+        hooks::run("PostUp", &interface.post_up, name)?;
+        self.interrupt.check()
+    }
+
+    /// The addresses of all endpoints, in the order of the peers.
+    fn resolve(&self) -> Result<Vec<Option<SocketAddr>>, Failure> {
+        let peers = self.configuration.config.peers.iter();
+        let resolved = peers.map(|peer| match &peer.endpoint {
+            Some(endpoint) => resolve::resolve(endpoint, self.interrupt).map(Some),
+            None => Ok(None),
+        });
+        resolved.collect()
+    }
+
+    fn link(&mut self) -> Result<Link, Failure> {
+        let name = &self.configuration.interface;
+        let found = Link::find(&mut self.netlink, name.as_str()).map_err(|error| refused("look at", name, &error))?;
+        found.ok_or_else(|| {
+            Failure::new(format!("the interface {name} vanished just after it was made"))
+                .help("see what the daemon said above, and whether something else removes interfaces")
+        })
+    }
+
+    fn add_address(&mut self, link: &Link, address: Address) -> Result<(), Failure> {
+        let name = &self.configuration.interface;
+        address::add(&mut self.netlink, link.index, address).map_err(|error| {
+            let failure = Failure::new(format!("{name} does not get the address {address}: {error}"));
+            match address.ip() {
+                _ if error.is(Errno::EEXIST) => failure.help("it stands in the file twice: write it once"),
+                IpAddr::V6(_) if is_ipv6_off(&error) => failure.help(IPV6_OFF),
+                _ => failure.help("check the line 'Address'"),
+            }
+        })?;
+        eprintln!("[+] address {address}");
+        Ok(())
+    }
+
+    fn set_up(&mut self, link: &Link, state: &DeviceState) -> Result<(), Failure> {
+        let name = &self.configuration.interface;
+        let mtu = match self.configuration.config.interface.mtu {
+            Some(mtu) => mtu.into(),
+            None => {
+                let endpoints: Vec<IpAddr> = state.peers.iter().filter_map(|peer| Some(peer.endpoint?.ip())).collect();
+                mtu::of_tunnel(&mut self.netlink, &endpoints)
+                    .map_err(|error| Failure::new(format!("the MTU cannot be found out: {error}")).help("set MTU"))?
+            }
+        };
+        link.set_up(&mut self.netlink, mtu).map_err(|error| match error.is(Errno::EINVAL) {
+            true => Failure::new(format!("{name} does not take the MTU {mtu}: {error}")).help("set another MTU"),
+            false => refused("switch on", name, &error),
+        })?;
+        eprintln!("[+] up with MTU {mtu}");
+        Ok(())
+    }
+
+    fn add_routes(
+        &mut self,
+        device: &Device,
+        link: &Link,
+        state: &DeviceState,
+        undo: &mut Undo<'a>,
+    ) -> Result<(), Failure> {
+        let name = &self.configuration.interface;
+        let existing = self.routes()?;
+        let steps = plan::plan(&device::allowed_ips(state), self.destination, link.index, &existing);
+        for endpoint in state.peers.iter().filter_map(|peer| peer.endpoint) {
+            if let Some(prefix) = plan::swallowed(endpoint.ip(), &steps) {
+                eprintln!("{}", plan::circle(name, endpoint.ip(), prefix));
+            }
+        }
+        let mut mark = (state.fwmark != 0).then_some(state.fwmark);
+        for step in steps {
+            self.interrupt.check()?;
+            match step {
+                Step::Route(prefix, table) => self.add_route(link, prefix, table)?,
+                Step::Default(prefix, family) => {
+                    let mark = *mark.get_or_insert_with(|| plan::free_table(&existing));
+                    if state.fwmark != mark {
+                        device.set(&SetRequest { fwmark: Some(mark), ..SetRequest::default() })?;
+                    }
+                    self.add_default(link, prefix, family, mark, undo)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add_route(&mut self, link: &Link, prefix: AllowedIp, table: u32) -> Result<(), Failure> {
+        route::add(&mut self.netlink, prefix, link.index, table).map_err(|error| {
+            let failure = Failure::new(format!("the route to {prefix} cannot be added to table {table}: {error}"));
+            match prefix.ip() {
+                _ if error.is(Errno::EEXIST) => failure
+                    .help("something else has a route to exactly this network: remove that one, or set Table = off"),
+                IpAddr::V6(_) if is_ipv6_off(&error) => failure.help(IPV6_OFF),
+                _ => failure,
+            }
+        })?;
+        match table {
+            route::MAIN => eprintln!("[+] route {prefix}"),
+            _ => eprintln!("[+] route {prefix} in table {table}"),
+        }
+        Ok(())
+    }
+
+    /// Sends all of a family through the tunnel, but for the tunnel's own packets, which carry the mark.
+    fn add_default(
+        &mut self,
+        link: &Link,
+        prefix: AllowedIp,
+        family: Family,
+        mark: u32,
+        undo: &mut Undo<'a>,
+    ) -> Result<(), Failure> {
+        let name = &self.configuration.interface;
+        self.add_route(link, prefix, mark)?;
+        // The later a rule is added, the earlier it is asked: the exception comes last.
+        for rule in [Rule::Unmarked(mark), Rule::MainWithoutDefault] {
+            rule.add(&mut self.netlink, family).map_err(|error| explain_rule(rule, &error))?;
+            undo.push(format!("remove the rule '{rule}'"), move || {
+                rule.remove_all(&mut open()?, family).map_err(|error| explain_rule(rule, &error))?;
+                Ok(())
+            });
+            eprintln!("[+] rule '{rule}' for {family}");
+        }
+        if family == Family::V4 {
+            self.allow_marks(undo)?;
+        }
+        let addresses = address::list(&mut self.netlink, link.index).map_err(|error| refused("look at", name, &error))?;
+        // Before it is up: half of it may be when it fails.
+        undo.push("take the firewall down", move || firewall::take_down(name));
+        firewall::put_up(name, family, mark, &addresses)
+    }
+
+    fn allow_marks(&mut self, undo: &mut Undo<'a>) -> Result<(), Failure> {
+        let switch = sysctl::SRC_VALID_MARK;
+        let fail = move |error| Failure::new(format!("cannot turn the switch {switch}: {error}"));
+        let before = sysctl::get(switch).map_err(fail)?;
+        if before != "1" {
+            sysctl::set(switch, "1").map_err(fail)?;
+            undo.push(format!("set {switch} = {before}"), move || sysctl::set(switch, &before).map_err(fail));
+            eprintln!("[+] {switch} = 1");
+        }
+        Ok(())
+    }
+
+    fn routes(&mut self) -> Result<Vec<Route>, Failure> {
+        route::list(&mut self.netlink).map_err(|error| Failure::new(format!("the routes cannot be listed: {error}")))
+    }
+}
+
+/// What to do when the kernel does not take anything of IPv6.
+const IPV6_OFF: &str = "IPv6 is switched off here: switch it on, or take what has IPv6 out of the file";
+
+fn is_ipv6_off(error: &NetlinkError) -> bool {
+    [Errno::EACCES, Errno::EOPNOTSUPP, Errno::EAFNOSUPPORT].iter().any(|number| error.is(*number))
+}
+
+/// A netlink socket, whose absence is everybody's problem alike.
+pub(crate) fn open() -> Result<Netlink, Failure> {
+    Netlink::route().map_err(|error| Failure::new(format!("the kernel's network cannot be configured: {error}")))
+}
+
+fn refused(doing: &str, name: &kerntun_config::InterfaceName, error: &NetlinkError) -> Failure {
+    Failure::new(format!("cannot {doing} the interface {name}: {error}"))
+}
+
+fn explain_rule(rule: Rule, error: &NetlinkError) -> Failure {
+    let failure = Failure::new(format!("the kernel refuses the rule '{rule}': {error}"));
+    match rule {
+        _ if error.is(Errno::EEXIST) => failure.help(
+            "another tunnel with a default route is up, or was not taken down cleanly: \
+             'ip rule' shows it; take that one down first",
+        ),
+        _ if error.is(Errno::EOPNOTSUPP) => {
+            failure.help("this kernel lacks policy routing (CONFIG_IP_MULTIPLE_TABLES); set Table to a number or off")
+        }
+        _ => failure,
+    }
 }

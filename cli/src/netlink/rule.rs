@@ -1,0 +1,159 @@
+//! Policy rules: which table is looked in for which packet.
+
+use super::route::MAIN;
+use super::{Netlink, NetlinkError};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use nix::errno::Errno;
+use std::fmt;
+
+/// The family of a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Both.
+    pub(crate) const ALL: [Self; 2] = [Self::V4, Self::V6];
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
+    }
+}
+
+/// The two rules that make a default route through a tunnel possible, as wg-quick(8) words them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// `not fwmark MARK table MARK`: all that the tunnel did not send itself goes into the tunnel.
+    Unmarked(u32),
+    /// `table main suppress_prefixlength 0`: but first whatever the main table has, its default route excepted.
+    MainWithoutDefault,
+}
+
+impl Rule {
+    /// Adds the rule before all others but the local table's; the kernel chooses its number.
+    pub(crate) fn add(self, netlink: &mut Netlink, family: Family) -> Result<(), NetlinkError> {
+        let mut message = RuleMessage::default();
+        message.header.family = address_family(family);
+        message.header.action = RuleAction::ToTable;
+        match self {
+            Self::Unmarked(mark) => {
+                message.header.flags = RuleFlags::Invert;
+                message.header.table = u8::try_from(mark).unwrap_or(0);
+                message.attributes = vec![RuleAttribute::FwMark(mark), RuleAttribute::Table(mark)];
+            }
+            Self::MainWithoutDefault => {
+                message.header.table = u8::try_from(MAIN).unwrap_or(0);
+                message.attributes = vec![RuleAttribute::Table(MAIN), RuleAttribute::SuppressPrefixLen(0)];
+            }
+        }
+        netlink.change(RouteNetlinkMessage::NewRule(message), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Removes every such rule and tells how many there were.
+    pub(crate) fn remove_all(self, netlink: &mut Netlink, family: Family) -> Result<usize, NetlinkError> {
+        let mut removed = 0;
+        for message in list(netlink, family)? {
+            if self.is(&message) {
+                match netlink.change(RouteNetlinkMessage::DelRule(message), 0) {
+                    // Somebody else was faster.
+                    Err(error) if error.is(Errno::ENOENT) => {}
+                    result => {
+                        result?;
+                        removed += 1;
+                    }
+                }
+            }
+        }
+        Ok(removed)
+    }
+
+    fn is(self, message: &RuleMessage) -> bool {
+        let seen = Seen::read(message);
+        let expected = match self {
+            Self::Unmarked(mark) => Seen { inverted: true, mark: Some(mark), table: mark, suppressed: None },
+            Self::MainWithoutDefault => Seen { inverted: false, mark: None, table: MAIN, suppressed: Some(0) },
+        };
+        seen.is_some_and(|seen| seen == expected)
+    }
+}
+
+impl fmt::Display for Rule {
+    /// As `ip rule add` takes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unmarked(mark) => write!(f, "not fwmark {mark} table {mark}"),
+            Self::MainWithoutDefault => f.write_str("table main suppress_prefixlength 0"),
+        }
+    }
+}
+
+/// What a rule that could be ours says.
+#[derive(PartialEq, Eq)]
+struct Seen {
+    inverted: bool,
+    mark: Option<u32>,
+    table: u32,
+    suppressed: Option<u32>,
+}
+
+impl Seen {
+    /// None when the rule looks at something that ours do not.
+    fn read(message: &RuleMessage) -> Option<Self> {
+        let header = &message.header;
+        if header.action != RuleAction::ToTable || header.src_len != 0 || header.dst_len != 0 || header.tos != 0 {
+            return None;
+        }
+        let mut seen = Self {
+            inverted: header.flags.contains(RuleFlags::Invert),
+            mark: None,
+            table: header.table.into(),
+            suppressed: None,
+        };
+        for attribute in &message.attributes {
+            match attribute {
+                RuleAttribute::FwMark(mark) => seen.mark = Some(*mark),
+                RuleAttribute::Table(table) => seen.table = *table,
+                // The kernel says "no suppression" with all ones.
+                RuleAttribute::SuppressPrefixLen(u32::MAX) => {}
+                RuleAttribute::SuppressPrefixLen(length) => seen.suppressed = Some(*length),
+                RuleAttribute::Iifname(_) | RuleAttribute::Oifname(_) | RuleAttribute::UidRange(_) => return None,
+                _ => {}
+            }
+        }
+        Some(seen)
+    }
+}
+
+fn list(netlink: &mut Netlink, family: Family) -> Result<Vec<RuleMessage>, NetlinkError> {
+    let mut message = RuleMessage::default();
+    message.header.family = address_family(family);
+    let answers = match netlink.list(RouteNetlinkMessage::GetRule(message)) {
+        // A kernel without IPv6 or without policy routing has no rules.
+        Err(error) if error.is(Errno::EOPNOTSUPP) || error.is(Errno::EAFNOSUPPORT) => return Ok(Vec::new()),
+        answers => answers?,
+    };
+    let messages = answers.into_iter().filter_map(|answer| match answer {
+        RouteNetlinkMessage::NewRule(message) => Some(message),
+        _ => None,
+    });
+    // A kernel without rules of this family lists those of others.
+    Ok(messages.filter(|message| message.header.family == address_family(family)).collect())
+}
+
+const fn address_family(family: Family) -> AddressFamily {
+    match family {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 => AddressFamily::Inet6,
+    }
+}

@@ -1,0 +1,80 @@
+//! Running other programs, visibly.
+
+use crate::failure::Failure;
+use std::env;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+
+/// Runs a program to its end and shows that on standard error as wg-quick(8) does. What it prints goes to standard
+/// error too, as ours is for results.
+///
+/// # Errors
+/// When it cannot be started or does not succeed.
+pub(crate) fn run(program: &str, arguments: &[&str], input: Option<&str>) -> Result<(), Failure> {
+    let shown = std::iter::once(program).chain(arguments.iter().copied()).collect::<Vec<_>>().join(" ");
+    eprintln!("[#] {shown}");
+    let mut command = Command::new(program);
+    command.args(arguments).env("LC_ALL", "C").stdout(std::io::stderr());
+    if input.is_some() {
+        command.stdin(Stdio::piped());
+    }
+    let fail = |error: std::io::Error| Failure::new(format!("'{program}' cannot be run: {error}"));
+    let mut child = command.spawn().map_err(fail)?;
+    let mut written = Ok(());
+    if let (Some(mut pipe), Some(text)) = (child.stdin.take(), input) {
+        written = pipe.write_all(text.as_bytes());
+    }
+    let status = child.wait().map_err(fail)?;
+    // Whoever fails before reading everything breaks the pipe; the status is more telling then.
+    succeeded(&shown, status)?;
+    written.map_err(fail)
+}
+
+/// What a program prints to standard output, whatever it returns; none when it cannot be run. Not shown: for looking
+/// only.
+pub(crate) fn output(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).env("LC_ALL", "C").stderr(Stdio::null()).output().ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Whether a program of this name is in `PATH`.
+pub(crate) fn exists(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).map(|directory| directory.join(program)).any(|file| is_executable(&file))
+}
+
+/// Turns the way a program ended into a sentence.
+///
+/// # Errors
+/// Unless it ended with 0.
+pub(crate) fn succeeded(shown: &str, status: ExitStatus) -> Result<(), Failure> {
+    if status.success() {
+        return Ok(());
+    }
+    Err(Failure::new(match status.code() {
+        Some(code) => format!("'{shown}' failed with exit code {code}"),
+        None => format!("'{shown}' was ended by a signal ({status})"),
+    }))
+}
+
+fn is_executable(file: &PathBuf) -> bool {
+    std::fs::metadata(file).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_programs_end() {
+        assert_eq!(run("true", &[], None), Ok(()));
+        let failure = run("sh", &["-c", "exit 7"], None).unwrap_err().to_string();
+        assert_eq!(failure, "error: 'sh -c exit 7' failed with exit code 7");
+        assert!(run("sh", &["-c", "kill -9 $$"], None).unwrap_err().to_string().contains("signal"));
+        assert!(run("/nonexistent/program", &[], None).unwrap_err().to_string().contains("cannot be run"));
+        assert_eq!(run("sh", &["-c", "read line; test \"$line\" = hello"], Some("hello\n")), Ok(()));
+        assert!(exists("sh") && !exists("no-such-program-anywhere"));
+    }
+}

@@ -1,0 +1,99 @@
+//! Making the interface: by the kernel's own WireGuard if it has one, else by our daemon in the background.
+
+use crate::device::Device;
+use crate::failure::Failure;
+use crate::netlink::Netlink;
+use crate::netlink::link::Link;
+use kerntun_config::InterfaceName;
+use nix::errno::Errno;
+use std::env;
+use std::fs;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+/// The variable with which wg-quick(8) is told of another daemon. Set, it decides here too.
+const OTHER_DAEMON: &str = "WG_QUICK_USERSPACE_IMPLEMENTATION";
+
+/// How long a daemon may take to end and to clean up after its interface is gone.
+const END: Duration = Duration::from_secs(5);
+
+/// How long between looks whether it has.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Makes the interface and says in one line who serves it.
+///
+/// # Errors
+/// When neither the kernel nor the daemon can. Nothing is there then.
+pub(crate) fn create(netlink: &mut Netlink, name: &InterfaceName) -> Result<Device, Failure> {
+    match Link::create_wireguard(netlink, name.as_str()) {
+        Ok(()) => {
+            eprintln!("[+] {name} is served by the kernel's WireGuard");
+            return Ok(Device::Kernel(name.clone()));
+        }
+        // The kernel knows no such kind of link; every other error is one.
+        Err(error) if error.is(Errno::EOPNOTSUPP) => {}
+        Err(error) if error.is(Errno::EEXIST) => return Err(exists(name)),
+        Err(error) => return Err(Failure::new(format!("the kernel does not make the interface {name}: {error}"))),
+    }
+    let program = daemon()?;
+    let shown = program.display();
+    let status = Command::new(&program)
+        .arg(name.as_str())
+        // Ctrl-C is for us. What is to be undone is undone in our order.
+        .process_group(0)
+        .status()
+        .map_err(|error| Failure::new(format!("the daemon '{shown}' cannot be started: {error}")))?;
+    if !status.success() {
+        return Err(Failure::new(format!("the daemon '{shown} {name}' did not start; its reason stands above")));
+    }
+    eprintln!("[+] {name} is served by the daemon '{shown} {name}', as this kernel has no WireGuard");
+    Ok(Device::Daemon(name.clone()))
+}
+
+/// Removes the interface, and waits until a daemon that served it has cleaned up, so that the name is free again.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(crate) fn destroy(netlink: &mut Netlink, name: &InterfaceName) -> Result<(), Failure> {
+    let find = |netlink: &mut Netlink| Link::find(netlink, name.as_str());
+    let fail = |error| Failure::new(format!("the interface {name} cannot be removed: {error}"));
+    if let Some(link) = find(netlink).map_err(fail)? {
+        link.delete(netlink).map_err(fail)?;
+    }
+    let socket = PathBuf::from(kerntun_uapi::SOCKET_DIRECTORY).join(format!("{name}.sock"));
+    let mut waited = Duration::ZERO;
+    while waited < END && is_alive(&socket) {
+        sleep(PAUSE);
+        waited += PAUSE;
+    }
+    Ok(())
+}
+
+/// A sentence on an interface that is there already.
+pub(crate) fn exists(name: &InterfaceName) -> Failure {
+    Failure::new(format!("an interface called {name} exists already"))
+        .help(format!("if it is this tunnel, take it down first: kerntun down {name}; else choose another name"))
+}
+
+/// Whether somebody still listens there. A socket left behind by a daemon that was killed does not count.
+fn is_alive(socket: &PathBuf) -> bool {
+    match std::os::unix::net::UnixStream::connect(socket) {
+        Ok(_) => true,
+        Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused),
+    }
+}
+
+/// This very program, unless the user wants another.
+fn daemon() -> Result<PathBuf, Failure> {
+    if let Some(program) = env::var_os(OTHER_DAEMON).filter(|program| !program.is_empty()) {
+        return Ok(program.into());
+    }
+    // The file itself rather than its name in /proc, so that lists of processes show something readable.
+    env::current_exe()
+        .and_then(fs::canonicalize)
+        .map_err(|error| Failure::new(format!("this program does not find itself to start the daemon: {error}")))
+}
