@@ -1,0 +1,95 @@
+//! How it begins and how it ends: nothing is left behind, and every failure is a sentence.
+
+use crate::BACKGROUND;
+use crate::lab::{Daemon, Namespace, command, is_root, run, try_run, unique, wait_until};
+use rustix::process::Signal;
+use std::process::Stdio;
+
+/// Ends a daemon in one way and looks at what is left.
+fn ends(how: impl FnOnce(&Daemon, &Namespace), line: &str) {
+    let namespace = Namespace::new();
+    let mut daemon = Daemon::start(&namespace, &[]);
+    wait_until("its log", || daemon.log().contains("serving"));
+    how(&daemon, &namespace);
+    let status = daemon.end();
+    assert_eq!(status.code(), Some(0), "{}", daemon.log());
+    assert!(!daemon.socket().exists());
+    let link = try_run(&format!("ip -n {} link show {}", namespace.0, daemon.name));
+    assert!(link.is_err(), "{link:?}");
+    let log = daemon.log();
+    assert!(log.lines().last().unwrap().contains(line), "{log}");
+}
+
+#[test]
+fn signals() {
+    if !is_root() {
+        return;
+    }
+    ends(|daemon, _| daemon.signal(Signal::TERM), "SIGTERM");
+    ends(|daemon, _| daemon.signal(Signal::INT), "SIGINT");
+}
+
+#[test]
+fn deletion_of_the_interface() {
+    if !is_root() {
+        return;
+    }
+    ends(|daemon, namespace| drop(namespace.ip(&format!("link del {}", daemon.name))), "deleted");
+}
+
+#[test]
+fn removal_of_the_socket() {
+    if !is_root() {
+        return;
+    }
+    ends(|daemon, _| std::fs::remove_file(daemon.socket()).unwrap(), "socket was removed");
+}
+
+/// Starts a daemon that cannot be.
+fn fails(namespace: &Namespace, name: &str, sentence: &str) {
+    let mut daemon = Daemon::spawn(namespace, name, &[]);
+    assert_eq!(daemon.end().code(), Some(1), "{}", daemon.log());
+    let log = daemon.log();
+    assert!(log.contains(sentence), "{log}");
+    // The drop of a daemon removes its socket, which here is somebody else's.
+    daemon.name = unique();
+}
+
+#[test]
+fn failures_are_sentences() {
+    if !is_root() {
+        return;
+    }
+    let namespace = Namespace::new();
+    namespace.ip("link add taken0 type veth peer name taken1");
+    fails(&namespace, "taken0", "interface taken0 exists already");
+    fails(&namespace, "a-name-that-is-too-long", "at most 15 bytes");
+    let daemon = Daemon::start(&namespace, &[]);
+    fails(&namespace, &daemon.name, "exists already");
+    // The same name in another namespace is free, but the socket is not.
+    let elsewhere = Namespace::new();
+    fails(&elsewhere, &daemon.name, "already running");
+    assert!(try_run(&format!("ip -n {} link show {}", elsewhere.0, daemon.name)).is_err());
+    assert!(daemon.socket().exists());
+}
+
+#[test]
+fn the_background_mode_returns_when_the_daemon_serves() {
+    if !is_root() {
+        return;
+    }
+    let (namespace, name) = (Namespace::new(), unique());
+    let output =
+        command(&namespace, &name).env(BACKGROUND, "1").stderr(Stdio::piped()).env_remove("LOG_LEVEL").output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // No waiting here: it serves.
+    assert!(run(&format!("wg show {name}")).contains(&name));
+    namespace.ip(&format!("link show {name}"));
+    // A second one is refused, and says so where it was started.
+    let second = command(&namespace, &name).env(BACKGROUND, "1").stderr(Stdio::piped()).output().unwrap();
+    assert!(String::from_utf8_lossy(&second.stderr).contains("exists already"));
+    assert_eq!(second.status.code(), Some(1));
+    std::fs::remove_file(format!("/var/run/wireguard/{name}.sock")).unwrap();
+    wait_until("the interface to be gone", || try_run(&format!("ip -n {} link show {name}", namespace.0)).is_err());
+}
