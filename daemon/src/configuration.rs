@@ -7,13 +7,14 @@ use kerntun_engine::config::{self, AllowedIpChange, Change, ConfigError};
 use kerntun_engine::routes;
 use kerntun_engine::secret::{PublicKey, Secret};
 use kerntun_engine::time::{Instant, SECOND};
-use kerntun_linux::BindError;
+use kerntun_linux::{BindError, Bound};
 use kerntun_uapi::server::Event;
 use kerntun_uapi::{
     AllowedIp, DiagnosticsWriter, Errno, GetWriter, Handler, KeyChange, PeerChange, PeerState, SecretKey, SetRequest,
 };
 use parking_lot::Mutex;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The answers to configuration requests.
@@ -46,7 +47,7 @@ impl<'d> Configurator<'d> {
         if self.shared.ports.port() == 0 {
             let mark = self.shared.ports.mark();
             match self.shared.ports.bind(0, mark) {
-                Ok(ports) => self.use_ports(ports, mark),
+                Ok(ports) => sockets::release(self.use_ports(ports, mark)),
                 Err(error) => tracing::error!("the interface is up without a port: {error}"),
             }
         }
@@ -77,10 +78,7 @@ impl<'d> Configurator<'d> {
                 _ => None,
             };
             let old = match new_ports {
-                Some(new) => {
-                    tracing::info!("listening on UDP port {}", new.port());
-                    ports.replace(new, mark)
-                }
+                Some(new) => self.use_ports(new, mark),
                 None if mark != ports.mark() => {
                     ports.set_mark(mark).map_err(Refusal::Mark)?;
                     None
@@ -95,7 +93,6 @@ impl<'d> Configurator<'d> {
             }
             Ok((rearm, old))
         })?;
-        self.shared.wake_workers();
         if rearm {
             self.shared.inbox.wake();
         }
@@ -103,11 +100,12 @@ impl<'d> Configurator<'d> {
         Ok(())
     }
 
-    fn use_ports(&self, ports: NewPorts, mark: u32) {
+    /// Gives back the old ones, to be released.
+    fn use_ports(&self, ports: NewPorts, mark: u32) -> Option<Arc<Bound>> {
         tracing::info!("listening on UDP port {}", ports.port());
         let old = self.shared.ports.replace(ports, mark);
         self.shared.wake_workers();
-        sockets::release(old);
+        old
     }
 
     /// When an instant of the engine was, by the calendar.

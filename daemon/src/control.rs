@@ -225,11 +225,9 @@ fn listen(
                     tracing::info!("the interface is up");
                     configurator.up();
                 }
-                LinkEvent::Down => {
-                    if shared.engine.is_up() {
-                        tracing::info!("the interface is down");
-                        configurator.down();
-                    }
+                LinkEvent::Down if shared.engine.is_up() => {
+                    tracing::info!("the interface is down");
+                    configurator.down();
                 }
                 LinkEvent::Deleted => deleted = true,
                 LinkEvent::Moved => {

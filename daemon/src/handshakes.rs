@@ -16,6 +16,8 @@ pub(crate) const CAPACITY: usize = 4096;
 
 /// The longest handshake message: an initiation.
 const MAX_MESSAGE: usize = 148;
+/// The length of a response.
+const RESPONSE: usize = 92;
 
 /// Deadlines, and messages, worked off before the other kind has its turn.
 const EXPIRATIONS: usize = 64;
@@ -150,8 +152,11 @@ fn receive(shared: &Shared, sender: &mut Sender<'_>, block: &mut Option<SessionB
         let load = Load { depth, capacity: CAPACITY };
         let from = message.from.remote;
         match shared.engine.receive_handshake(now, datagram, &message.from, load, block) {
+            // A reply may also be a cookie for a stranger; what strangers do is counted, never logged.
             Handled::Reply(reply) => {
-                tracing::debug!("handshake message from {from} answered");
+                if reply.bytes().len() == RESPONSE {
+                    tracing::debug!("handshake initiation from {from} answered");
+                }
                 sender.message(now, &reply);
             }
             Handled::Connected(peer, followup) => {
@@ -164,7 +169,7 @@ fn receive(shared: &Shared, sender: &mut Sender<'_>, block: &mut Option<SessionB
             Handled::CookieStored => {
                 tracing::debug!("{from} is under load and asks for its cookie in the next initiation")
             }
-            Handled::Dropped(reason) => tracing::debug!("handshake message from {from} dropped: {}", reason.name()),
+            Handled::Dropped(_) => {}
         }
         if block.is_none() {
             *block = SessionBlock::new().ok();

@@ -120,3 +120,6 @@ fn write(path: &Path, wall: Wall) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&beside, path)
 }
+
+#[cfg(test)]
+mod tests;

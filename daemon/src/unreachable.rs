@@ -162,3 +162,6 @@ fn write_icmp(out: &mut [u8], [kind, code]: [u8; 2], quoted: &[u8], pseudo: Sum)
     *header = [kind, code, high, low, 0, 0, 0, 0];
     Some(())
 }
+
+#[cfg(test)]
+mod tests;

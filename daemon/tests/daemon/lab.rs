@@ -1,6 +1,6 @@
 //! A laboratory: two network namespaces with a cable between them, and a daemon in each.
 
-use crate::{BACKGROUND, SERVE};
+use crate::{BACKGROUND, SERVE, SOCKETS};
 use kerntun_crypto::Fast;
 use kerntun_engine::host::Crypto;
 use kerntun_engine::secret::Secret;
@@ -101,13 +101,17 @@ impl Drop for Namespace {
 pub(crate) struct Daemon {
     pub(crate) name: String,
     pub(crate) child: Child,
+    directory: PathBuf,
     log: PathBuf,
 }
 
 impl Daemon {
     /// A running one in a namespace, whose socket is there.
     pub(crate) fn start(namespace: &Namespace, environment: &[(&str, &str)]) -> Self {
-        let daemon = Self::spawn(namespace, &unique(), environment);
+        let mut daemon = Self::spawn(namespace, &unique(), environment);
+        if let Some((_, directory)) = environment.iter().find(|(name, _)| *name == SOCKETS) {
+            daemon.directory = PathBuf::from(directory);
+        }
         wait_until("the configuration socket", || daemon.socket().exists());
         daemon
     }
@@ -120,15 +124,15 @@ impl Daemon {
             .stderr(File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        Self { name: name.to_owned(), child, log }
+        Self { name: name.to_owned(), child, directory: PathBuf::from("/var/run/wireguard"), log }
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
-        Path::new("/var/run/wireguard").join(format!("{}.sock", self.name))
+        self.directory.join(format!("{}.sock", self.name))
     }
 
     pub(crate) fn client(&self) -> Client {
-        Client::new(InterfaceName::new(&self.name).unwrap())
+        Client::in_directory(&self.directory, InterfaceName::new(&self.name).unwrap())
     }
 
     pub(crate) fn log(&self) -> String {
