@@ -40,6 +40,10 @@ As wireguard-go:
 Exit codes: 0 done, 1 could not be done, 2 the command line is wrong.
 'kerntun help COMMAND' tells more about each command.";
 
+/// The names of all commands.
+pub(crate) const COMMANDS: [&str; 10] =
+    ["up", "down", "check", "show", "diagnose", "demo", "genkey", "pubkey", "genpsk", "run"];
+
 /// The `kerntun` program.
 #[derive(Debug, Parser)]
 #[command(
@@ -151,8 +155,10 @@ mod tests {
     #[test]
     fn every_command_is_in_a_group_of_the_help() {
         let help = Args::command().render_long_help().to_string();
-        for command in Args::command().get_subcommands() {
-            let name = command.get_name();
+        let command = Args::command();
+        let names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        assert_eq!(names, COMMANDS);
+        for name in names {
             assert!(help.lines().any(|line| line.starts_with(&format!("  {name} "))), "{name} is missing in\n{help}");
         }
         for word in ["Examples:", "Exit codes: 0", "kerntun -f wg0", "--foreground", "--version"] {

@@ -1,11 +1,23 @@
 //! `kerntun run`, `kerntun IFNAME`, `kerntun -f IFNAME`: being the daemon.
 
+use crate::args::COMMANDS;
 use crate::failure::Failure;
 use kerntun_config::InterfaceName;
+use kerntun_daemon::{Mode, Options};
 use std::process::ExitCode;
 
 /// What `kerntun run` takes.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Ends on Ctrl-C, SIGTERM, or when the interface is deleted, and leaves nothing behind.
+
+Environment:
+  LOG_LEVEL           verbose, info, error or silent [info]
+  WG_TUN_FD           number of an open TUN queue to use instead of making one
+  WG_UAPI_FD          number of a listening configuration socket to use instead of making one
+  KERNTUN_WORKERS     number of data workers [one per processor, at most 8]
+  KERNTUN_OFFLOAD     off: no segmentation offloads, in case a device lies about them
+  KERNTUN_STAMP_FILE  where the greatest timestamp sent is remembered, for machines whose clock may be set back")]
 pub(crate) struct Args {
     /// The interface to make and serve
     pub(crate) interface: String,
@@ -23,10 +35,59 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
 ///
 /// # Errors
 /// When the name is none, or the daemon cannot start.
-pub(crate) fn serve(interface: &str, _foreground: bool) -> Result<ExitCode, Failure> {
+pub(crate) fn serve(interface: &str, foreground: bool) -> Result<ExitCode, Failure> {
     let interface = InterfaceName::new(interface).map_err(|error| {
         Failure::usage(format!("'{}' is neither a command nor an interface: {error}", interface.escape_debug()))
             .help("see 'kerntun --help' for the commands")
     })?;
-    Err(Failure::new(format!("cannot serve {interface}: the daemon is not part of this build")))
+    let mode = if foreground { Mode::Foreground } else { Mode::Background };
+    let options = Options::from_environment(interface.as_str(), mode);
+    options.and_then(kerntun_daemon::run).map_err(|error| Failure::new(error.to_string()))?;
+    if let Some(command) = meant(interface.as_str()).filter(|_| !foreground) {
+        eprintln!("note: this serves an interface called '{interface}'. If you meant the command '{command}':");
+        eprintln!("      ip link delete {interface}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The command that a mistyped one was perhaps meant to be. As with wireguard-go, any word is an interface's name.
+fn meant(word: &str) -> Option<&'static str> {
+    COMMANDS.into_iter().find(|command| command.len() > 3 && distance(command, word) <= 2)
+}
+
+/// How many letters must be put in, taken out or changed to make one word of the other (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (above, a) in one.bytes().enumerate() {
+        let mut left = above + 1;
+        let mut next = vec![left];
+        for (pair, b) in row.windows(2).zip(other.bytes()) {
+            let &[diagonal, up] = pair else { continue };
+            left = (diagonal + usize::from(a != b)).min(up + 1).min(left + 1);
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances() {
+        for (one, other, expected) in [("", "", 0), ("a", "", 1), ("", "ab", 2), ("show", "shwo", 2), ("check", "chek", 1)] {
+            assert_eq!(distance(one, other), expected, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn mistyped_commands() {
+        assert_eq!(meant("shwo"), Some("show"));
+        assert_eq!(meant("dwn"), Some("down"));
+        for interface in ["wg0", "tun0", "office", "vpn", "w"] {
+            assert_eq!(meant(interface), None, "{interface}");
+        }
+    }
 }
