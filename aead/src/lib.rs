@@ -1,0 +1,148 @@
+#![no_std]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+//! ChaCha20-Poly1305 (RFC 8439) over runs of packets, several packets at once in the lanes of AVX-512.
+//!
+//! For protocols whose packets come in runs under one key and with a counter as nonce, as WireGuard's do: four zero bytes
+//! and the counter in little endian, no additional data, in place, the tag behind the text.
+//!
+//! This is an accelerator and not a library of its own: [`Vectors::detect`] finds nothing on processors without
+//! AVX-512 F, BW, VL and IFMA, and a packet that is done faster alone is left [waiting](State::Waiting) for the library the
+//! caller has anyway.
+//!
+//! ```
+//! use kerntun_aead::{Packet, State, Vectors};
+//!
+//! // Two packets of 32 bytes, each with 16 bytes for the tag.
+//! let mut buffer = [0; 96];
+//! let run = [Packet::new(0, 32, 7), Packet::new(48, 32, 8)];
+//! if let Some(vectors) = Vectors::detect() {
+//!     let mut sealed = run;
+//!     vectors.seal(&[1; 32], &mut buffer, &mut sealed);
+//!     assert!(sealed.iter().all(|packet| packet.state == State::Done));
+//!     let mut opened = run;
+//!     vectors.open(&[1; 32], &mut buffer, &mut opened);
+//!     assert!(opened.iter().all(|packet| packet.state == State::Done));
+//!     assert_eq!(buffer[..32], [0; 32]);
+//! }
+//! ```
+
+#[cfg(feature = "std")]
+extern crate std;
+
+#[cfg(target_arch = "x86_64")]
+mod batch;
+#[cfg(target_arch = "x86_64")]
+mod chacha;
+#[cfg(target_arch = "x86_64")]
+mod memory;
+#[cfg(target_arch = "x86_64")]
+mod open;
+#[cfg(target_arch = "x86_64")]
+mod poly;
+#[cfg(target_arch = "x86_64")]
+mod run;
+#[cfg(target_arch = "x86_64")]
+mod seal;
+#[cfg(any(target_arch = "x86_64", test))]
+mod tag;
+#[cfg(target_arch = "x86_64")]
+mod wipe;
+
+/// One packet of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// Offset of the text's first byte in the buffer.
+    pub start: usize,
+    /// Length of the text in bytes; 16 bytes of tag follow it.
+    pub len: usize,
+    /// The number that makes the nonce.
+    pub counter: u64,
+    /// What has become of it.
+    pub state: State,
+}
+
+impl Packet {
+    /// The packet whose text of `len` bytes is at `start` and whose number is `counter`, waiting.
+    #[must_use]
+    pub const fn new(start: usize, len: usize, counter: u64) -> Self {
+        Self { start, len, counter, state: State::Waiting }
+    }
+}
+
+/// What has become of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Nothing yet. After a call: not touched, because it is done faster alone, because it is longer than 65,535 bytes, or
+    /// because it leaves the buffer. For the caller's library to do or to refuse.
+    Waiting,
+    /// Sealed, or opened and authentic.
+    Done,
+    /// Its tag was wrong, and its text has been wiped.
+    Forged,
+}
+
+/// What the processor has for runs of packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// AVX-512 F, BW, VL and IFMA: sixteen blocks of ChaCha20 and eight of Poly1305 at once.
+    Avx512Ifma,
+}
+
+/// The proof that this processor can run the code behind it.
+#[derive(Clone, Copy, Debug)]
+pub struct Vectors {
+    level: Level,
+}
+
+impl Vectors {
+    /// What this processor has, if it has enough. Ask once and keep the answer.
+    #[must_use]
+    pub fn detect() -> Option<Self> {
+        #[cfg(all(target_arch = "x86_64", feature = "std"))]
+        if std::is_x86_feature_detected!("avx512f")
+            && std::is_x86_feature_detected!("avx512bw")
+            && std::is_x86_feature_detected!("avx512vl")
+            && std::is_x86_feature_detected!("avx512ifma")
+        {
+            return Some(Self { level: Level::Avx512Ifma });
+        }
+        None
+    }
+
+    /// Which code runs.
+    #[must_use]
+    pub const fn level(&self) -> Level {
+        self.level
+    }
+
+    /// Encrypts in place those of the waiting `packets` that gain by it, each under its counter, writes their tags behind
+    /// them, and calls them [`State::Done`]. The texts may have any lengths; those of about the same go together.
+    ///
+    /// Packets must not overlap; if they do, their bytes are wrong, others' are not.
+    ///
+    /// `key` is not kept, and what was made of it is wiped.
+    pub fn seal(&self, key: &[u8; 32], buffer: &mut [u8], packets: &mut [Packet]) {
+        match self.level {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a level is only made where the processor has its features.
+            Level::Avx512Ifma => unsafe { run::seal(key, buffer, packets) },
+            #[cfg(not(target_arch = "x86_64"))]
+            Level::Avx512Ifma => {}
+        }
+    }
+
+    /// Decrypts in place those of the waiting `packets` that gain by it, each under its counter, and calls them
+    /// [`State::Done`] if the tag behind them is right; [`State::Forged`] if it is wrong, and then the text is wiped.
+    ///
+    /// Otherwise like [`Vectors::seal`].
+    pub fn open(&self, key: &[u8; 32], buffer: &mut [u8], packets: &mut [Packet]) {
+        match self.level {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a level is only made where the processor has its features.
+            Level::Avx512Ifma => unsafe { run::open(key, buffer, packets) },
+            #[cfg(not(target_arch = "x86_64"))]
+            Level::Avx512Ifma => {}
+        }
+    }
+}

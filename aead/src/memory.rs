@@ -1,0 +1,134 @@
+//! The only place that touches the caller's memory: texts that lie in one buffer, read and written 64 bytes at a time.
+
+use core::arch::x86_64::{
+    __m512i, _mm512_loadu_si512, _mm512_mask_storeu_epi8, _mm512_maskz_loadu_epi8, _mm512_storeu_si512,
+    _mm512_xor_si512,
+};
+use core::marker::PhantomData;
+
+/// Bytes of a tag.
+const TAG: usize = 16;
+
+/// Longest text that is taken: a UDP datagram cannot be longer.
+pub(crate) const LONGEST: usize = 65_535;
+
+/// A buffer that is borrowed exclusively while texts in it are worked on.
+pub(crate) struct Memory<'a> {
+    start: *mut u8,
+    len: usize,
+    borrow: PhantomData<&'a mut [u8]>,
+}
+
+impl<'a> Memory<'a> {
+    pub(crate) const fn new(buffer: &'a mut [u8]) -> Self {
+        Self { start: buffer.as_mut_ptr(), len: buffer.len(), borrow: PhantomData }
+    }
+
+    /// The text of `len` bytes at `start` with its tag behind it, unless it leaves the buffer or is too long.
+    ///
+    /// Two texts may overlap: they are only ever read and written through raw pointers, by one thread, so that the
+    /// worst that comes of it is wrong bytes.
+    pub(crate) fn text(&self, start: usize, len: usize) -> Option<Text<'a>> {
+        let end = start.checked_add(len)?.checked_add(TAG)?;
+        if end > self.len || len > LONGEST {
+            return None;
+        }
+        Some(Text { start: self.start.wrapping_add(start), len, borrow: PhantomData })
+    }
+}
+
+/// One text and the tag behind it. `start` is valid for reads and writes of `len + 16` bytes, or it is null and `len` is
+/// zero.
+#[derive(Clone, Copy)]
+pub(crate) struct Text<'a> {
+    start: *mut u8,
+    len: usize,
+    borrow: PhantomData<&'a mut [u8]>,
+}
+
+impl Text<'_> {
+    /// Nothing, to fill a lane with. It has no tag.
+    pub(crate) const NOTHING: Self = Self { start: core::ptr::null_mut(), len: 0, borrow: PhantomData };
+
+    #[inline]
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The 64 bytes at `offset`, which may be negative; zeros where there is no text.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(crate) fn load(&self, offset: isize) -> __m512i {
+        if 0 <= offset && offset.cast_unsigned() + 64 <= self.len {
+            // SAFETY: the 64 bytes lie in the text, which is valid for reads.
+            unsafe { _mm512_loadu_si512(self.start.wrapping_offset(offset).cast()) }
+        } else {
+            self.load_edge(offset)
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn load_edge(&self, offset: isize) -> __m512i {
+        let len = self.len.cast_signed();
+        let mask = first_bits(len - offset) & !first_bits(-offset);
+        // SAFETY: of the 64 bytes only those are read whose mask bit is set, byte `offset + i` with 0 <= offset + i < len.
+        unsafe { _mm512_maskz_loadu_epi8(mask, self.start.wrapping_offset(offset).cast()) }
+    }
+
+    /// Adds `stream` to the 64 bytes at `offset`, to as many as there are.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(crate) fn xor(&self, offset: usize, stream: __m512i) {
+        let at = self.start.wrapping_add(offset);
+        if offset + 64 <= self.len {
+            // SAFETY: the 64 bytes lie in the text, which is valid for reads and writes.
+            unsafe { _mm512_storeu_si512(at.cast(), _mm512_xor_si512(_mm512_loadu_si512(at.cast()), stream)) }
+        } else if offset < self.len {
+            let mask = first_bits(self.len.cast_signed() - offset.cast_signed());
+            // SAFETY: only bytes whose mask bit is set are read and written, byte `offset + i` with offset + i < len.
+            unsafe {
+                let text = _mm512_maskz_loadu_epi8(mask, at.cast());
+                _mm512_mask_storeu_epi8(at.cast(), mask, _mm512_xor_si512(text, stream));
+            }
+        }
+    }
+
+    /// The tag behind the text; zero if this is nothing.
+    #[inline]
+    pub(crate) fn tag(&self) -> u128 {
+        if self.start.is_null() {
+            return 0;
+        }
+        // SAFETY: the 16 bytes behind the text belong to it.
+        u128::from_le_bytes(unsafe { self.start.wrapping_add(self.len).cast::<[u8; TAG]>().read() })
+    }
+
+    /// Writes the tag behind the text, unless this is nothing.
+    #[inline]
+    pub(crate) fn set_tag(&self, tag: u128) {
+        if !self.start.is_null() {
+            // SAFETY: the 16 bytes behind the text belong to it.
+            unsafe { self.start.wrapping_add(self.len).cast::<[u8; TAG]>().write(tag.to_le_bytes()) }
+        }
+    }
+
+    /// Fills the text with zeros.
+    pub(crate) fn wipe(&self) {
+        if !self.start.is_null() {
+            // SAFETY: `len` bytes are valid for writes.
+            unsafe { self.start.write_bytes(0, self.len) }
+        }
+    }
+}
+
+/// A mask of the first `count` of 64 bits: none if it is negative, all if it is 64 or more.
+#[inline]
+const fn first_bits(count: isize) -> u64 {
+    match count {
+        ..=0 => 0,
+        1..64 => (1 << count) - 1,
+        64.. => u64::MAX,
+    }
+}
