@@ -15,8 +15,8 @@
 //!
 //! and then [`run`]. In the background mode the program is started again with the same arguments and
 //! `WG_PROCESS_FOREGROUND=1`, which `from_environment` takes for [`Mode::Foreground`]; the first process returns when
-//! the second one is ready. Both `Ok` and `Err` have said all there is to say in the log only as far as the log level
-//! allows: print the error, and exit with 0 or 1.
+//! the second one is ready. The error of either call is a sentence for the person who started it, not yet printed or
+//! logged; the exit code is 0 after `Ok` and 1 after `Err`.
 //!
 //! ```no_run
 //! use kerntun_daemon::{Mode, Options, run};
@@ -52,6 +52,7 @@ mod error;
 mod handshakes;
 mod incoming;
 mod log;
+mod loops;
 mod opening;
 mod options;
 mod outgoing;

@@ -1,6 +1,7 @@
 //! One thread's way into the network: datagrams are written and sealed in the send buffer, and leave in runs.
 
 use crate::device::{Shared, TunPacket, now, route_to};
+use crate::loops::is_own_datagram;
 use kerntun_crypto::{Slices, Span};
 use kerntun_engine::egress::SealJob;
 use kerntun_engine::handshake::{HANDSHAKE_TOS, Outgoing};
@@ -10,6 +11,7 @@ use kerntun_engine::peer::PeerRef;
 use kerntun_engine::reason::Reason;
 use kerntun_engine::time::Instant;
 use kerntun_linux::{Bound, Route, Segments, SendEvent, SendQueue, SendStats, VnetHeader};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -45,6 +47,7 @@ pub(crate) struct Sender<'d> {
     /// Who the datagrams in the queue are for, to account for those that are not sent.
     receivers: Vec<(SocketAddr, PeerRef)>,
     seen: SendStats,
+    told_of_loop: bool,
 }
 
 impl<'d> Sender<'d> {
@@ -57,6 +60,7 @@ impl<'d> Sender<'d> {
             spans: Vec::with_capacity(MAX_DATAGRAMS),
             receivers: Vec::with_capacity(64),
             seen: SendStats::default(),
+            told_of_loop: false,
         }
     }
 
@@ -81,7 +85,7 @@ impl<'d> Sender<'d> {
                 return;
             }
             let part = job.take(count);
-            self.seal_and_queue(now, part, true, tos, |text| {
+            self.seal_and_queue(now, part, packets, tos, |text| {
                 let written = at.next(packets).and_then(|(packet, segment)| packet.segments.write(segment, text).ok());
                 // The padding, and all of it should the segment not have fitted, which its plan rules out.
                 text.get_mut(written.unwrap_or(0)..).unwrap_or_default().fill(0);
@@ -99,7 +103,7 @@ impl<'d> Sender<'d> {
         if let Some(job) = job {
             self.spans.clear();
             self.spans.push(Span { start: 0, len: OVERHEAD });
-            self.seal_and_queue(now, job, false, 0, |_| ());
+            self.seal_and_queue(now, job, &[], 0, |_| ());
         }
     }
 
@@ -200,7 +204,15 @@ impl<'d> Sender<'d> {
     }
 
     /// Writes, seals and queues the datagrams laid out in `spans`. `fill` writes the plaintext of one.
-    fn seal_and_queue(&mut self, now: Instant, job: SealJob, data: bool, tos: u8, mut fill: impl FnMut(&mut [u8])) {
+    fn seal_and_queue(
+        &mut self,
+        now: Instant,
+        job: SealJob,
+        packets: &[Routed<'_>],
+        tos: u8,
+        mut fill: impl FnMut(&mut [u8]),
+    ) {
+        let (data, datagrams) = (!packets.is_empty(), job.count());
         let engine = &self.shared.engine;
         let total = self.spans.last().map_or(0, |last| last.start + last.len);
         if self.queue.reserve(total).is_none() {
@@ -231,6 +243,13 @@ impl<'d> Sender<'d> {
         let peer = job.peer();
         let Ok(departure) = engine.commit_sealed(now, job, total, data) else { return };
         let route = route_to(&departure.endpoint, tos);
+        let port = self.sockets.as_ref().map_or(0, |sockets| sockets.port);
+        let is_own = |packet: &Routed<'_>| is_own_datagram(packet.segments.packet(), &route.destination, port);
+        if packets.iter().any(is_own) {
+            engine.count_drop(Some(peer), Reason::SendFailed, datagrams);
+            self.tell_of_loop(route.destination);
+            return;
+        }
         self.queue_runs(route);
         if self.receivers.last().is_none_or(|last| last.1 != peer) && self.receivers.len() < self.receivers.capacity() {
             self.receivers.push((route.destination, peer));
@@ -238,6 +257,16 @@ impl<'d> Sender<'d> {
         if let Some(peer) = self.shared.follow(departure.followup) {
             self.shared.inbox.flush(peer);
         }
+    }
+
+    /// An endpoint is routed into the tunnel itself. What is said once is in the diagnostics for as long as it lasts.
+    fn tell_of_loop(&mut self, endpoint: SocketAddr) {
+        let error = io::Error::other("the endpoint is routed into the tunnel itself: give it a route outside");
+        if !self.told_of_loop {
+            self.told_of_loop = true;
+            tracing::error!("{endpoint}: {error}");
+        }
+        self.shared.status.send_failed(endpoint, &error);
     }
 
     /// Queues what was sealed: neighbours of one length as one run.

@@ -1,7 +1,7 @@
 //! How it begins and how it ends: nothing is left behind, and every failure is a sentence.
 
-use crate::BACKGROUND;
 use crate::lab::{Daemon, Namespace, command, is_root, run, try_run, unique, wait_until};
+use crate::{BACKGROUND, SERVE};
 use rustix::process::Signal;
 use std::process::Stdio;
 
@@ -92,4 +92,33 @@ fn the_background_mode_returns_when_the_daemon_serves() {
     assert_eq!(second.status.code(), Some(1));
     std::fs::remove_file(format!("/var/run/wireguard/{name}.sock")).unwrap();
     wait_until("the interface to be gone", || try_run(&format!("ip -n {} link show {name}", namespace.0)).is_err());
+}
+
+#[test]
+fn what_is_missing_is_said() {
+    if !is_root() {
+        return;
+    }
+    let namespace = Namespace::new();
+    let this = std::env::current_exe().unwrap();
+    // The daemon in surroundings of its own, made by the shell.
+    let start = |surroundings: &str| {
+        let name = unique();
+        let serve = format!("exec {} {} --exact serve --nocapture", surroundings, this.display());
+        let line = if surroundings.is_empty() {
+            format!("mount -t tmpfs none /dev/net && {serve}")
+        } else {
+            format!("mount -t tmpfs none /run && {serve}")
+        };
+        let mut command = std::process::Command::new("ip");
+        command.args(["netns", "exec", &namespace.0, "unshare", "-m", "sh", "-c", &line]).env(SERVE, &name);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(try_run(&format!("ip -n {} link show {name}", namespace.0)).is_err());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let said = start("");
+    assert!(said.contains("modprobe tun"), "{said}");
+    let said = start("setpriv --bounding-set -net_admin --inh-caps -net_admin");
+    assert!(said.contains("run as root or with CAP_NET_ADMIN"), "{said}");
 }

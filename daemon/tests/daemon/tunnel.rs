@@ -1,6 +1,7 @@
 //! Packets through a tunnel between two daemons.
 
-use crate::lab::{Daemon, INNER, Lab, Namespace, is_root, unique, wait_until};
+use crate::lab::{Daemon, INNER, Lab, Namespace, OUTER, is_root, peer, unique, wait_until};
+use kerntun_uapi::{AllowedIp, AllowedIpChange, PeerChange, SetRequest};
 use std::net::UdpSocket;
 use std::time::Duration;
 
@@ -190,4 +191,28 @@ fn an_idle_daemon_sleeps() {
     assert_eq!(sleeps(), before);
     drop(daemon);
     std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn an_endpoint_routed_into_its_own_tunnel_does_not_melt() {
+    if !is_root() {
+        return;
+    }
+    let lab = Lab::new(1420, &[]);
+    lab.connect(0);
+    lab.ping(0, 56);
+    // The peer may now also be reached at its outer address, inside the tunnel: the classic mistake of a default route.
+    let prefix = AllowedIp { address: OUTER[0][1].parse().unwrap(), prefix: 32 };
+    let peers = vec![PeerChange { allowed_ips: vec![AllowedIpChange { remove: false, prefix }], ..peer(1) }];
+    lab.daemons[0].client().set(&SetRequest { peers, ..SetRequest::default() }).unwrap();
+    let name = &lab.daemons[0].name;
+    lab.namespaces[0].ip(&format!("route add {}/32 dev {name} src {}", OUTER[0][1], OUTER[0][0]));
+    let before = lab.daemons[0].client().get().unwrap().peers[0].tx_bytes;
+    let _ = lab.namespaces[0].exec(&format!("ping -n -c 5 -i 0.1 -w 2 {}", INNER[0][1])).unwrap_err();
+    let sent = lab.daemons[0].client().get().unwrap().peers[0].tx_bytes - before;
+    // Each packet was sealed twice: on its way out, and when it came back to be dropped.
+    assert!(sent < 10_000, "{sent} bytes for five pings");
+    assert!(lab.daemons[0].diagnostic("send.error").unwrap().contains("into the tunnel itself"));
+    lab.namespaces[0].ip(&format!("route del {}/32 dev {name}", OUTER[0][1]));
+    lab.ping(0, 56);
 }
