@@ -325,3 +325,55 @@ impl Position {
 fn lost(stats: &SendStats) -> u64 {
     stats.too_big + stats.no_room + stats.unreachable + stats.forbidden + stats.other
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kerntun_engine::config::{Change, PeerChange};
+    use kerntun_host::UserHost;
+
+    #[test]
+    fn congestion_shows_outside_and_nothing_else() {
+        for tos in 0..=255_u8 {
+            assert_eq!(outer_tos(&[0x45, tos, 0, 0]), tos % 4);
+            assert_eq!(outer_tos(&[0x60 | tos >> 4, tos << 4 | 0xf, 0xff, 0xff]), tos % 4);
+        }
+        for other in [&[][..], &[0x45], &[0x05, 0xff], &[0xf0, 0xff]] {
+            assert_eq!(outer_tos(other), 0);
+        }
+    }
+
+    #[test]
+    fn segments_are_taken_in_order() {
+        // A UDP super-packet of 2,500 bytes in segments of 1,000, between two plain packets.
+        let mut big = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+        big.resize(28 + 2500, 0);
+        big[2..4].copy_from_slice(&2528_u16.to_be_bytes());
+        let header = VnetHeader {
+            flags: 1,
+            gso_type: 5,
+            gso_size: 1000,
+            csum_start: 20,
+            csum_offset: 6,
+            ..VnetHeader::default()
+        };
+        let small = [0x45; 60];
+        let engine = crate::device::Engine::new(UserHost::new(kerntun_crypto::Fast::new()).holding()).unwrap();
+        let peers = [PeerChange::new(kerntun_engine::secret::PublicKey([9; 32]))];
+        let change = Change { peers: &peers, ..Change::default() };
+        engine.configure(|configuration| {
+            let prepared = configuration.prepare(change).unwrap();
+            configuration.apply(now(), prepared)
+        });
+        let peer = engine.next_peer(None).unwrap();
+        let routed =
+            |header, packet| Routed { header, segments: Segments::parse(&header, packet).unwrap(), peer, tos: 0 };
+        let packets =
+            [routed(VnetHeader::default(), &small), routed(header, &big), routed(VnetHeader::default(), &small)];
+        let mut at = Position::default();
+        let lengths: Vec<_> =
+            std::iter::from_fn(|| at.next(&packets).map(|(packet, segment)| packet.segments.segment_len(segment)))
+                .collect();
+        assert_eq!(lengths, [60, 1028, 1028, 528, 60]);
+    }
+}

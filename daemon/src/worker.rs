@@ -72,6 +72,8 @@ impl<'d> Worker<'d> {
             }
             if ready.has(TUN) {
                 self.outgoing.turn(now(), self.shared, self.tun, &mut self.sender).map_err(Ending::from_tun)?;
+                // Before anything else is looked at: nothing waits for a batch to fill.
+                self.sender.flush();
             }
             if let Some(set) = &self.sockets
                 && let Some(Sockets { v4, v6 }) = set.workers.get(self.number)
@@ -85,7 +87,6 @@ impl<'d> Worker<'d> {
                     })?;
                 }
             }
-            self.sender.flush();
             let (received, delivered) = (self.receiver.received(), self.receiver.delivered());
             self.shared.status.worker(self.number, self.sender.stats(), received, delivered);
         }

@@ -154,15 +154,19 @@ fn the_interface_may_move_to_another_namespace() {
     if !is_root() {
         return;
     }
-    let lab = Lab::new(1420, &[]);
+    let mut lab = Lab::new(1420, &[]);
     lab.connect(0);
     lab.ping(0, 56);
-    let (inner, name) = (Namespace::new(), &lab.daemons[0].name);
+    let (inner, name) = (Namespace::new(), lab.daemons[0].name.clone());
     lab.namespaces[0].ip(&format!("link set {name} netns {}", inner.0));
     inner.ip(&format!("addr add {}/24 dev {name}", INNER[0][0]));
     inner.ip(&format!("link set {name} up"));
     let line = format!("ping -n -c 3 -i 0.1 -w 10 {}", INNER[0][1]);
     inner.exec(&line).unwrap_or_else(|text| panic!("{line}: {text}"));
+    // With the namespace goes the interface, and with that the daemon.
+    drop(inner);
+    assert_eq!(lab.daemons[0].end().code(), Some(0));
+    assert!(!lab.daemons[0].socket().exists());
 }
 
 #[test]
