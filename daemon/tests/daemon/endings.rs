@@ -1,6 +1,6 @@
 //! How it begins and how it ends: nothing is left behind, and every failure is a sentence.
 
-use crate::lab::{Daemon, Namespace, command, is_root, run, try_run, unique, wait_until};
+use crate::lab::{Daemon, Lab, Namespace, command, is_root, run, try_run, unique, wait_until};
 use crate::{BACKGROUND, SERVE};
 use rustix::process::Signal;
 use std::process::Stdio;
@@ -121,4 +121,29 @@ fn what_is_missing_is_said() {
     assert!(said.contains("modprobe tun"), "{said}");
     let said = start("setpriv --bounding-set -net_admin --inh-caps -net_admin");
     assert!(said.contains("run as root or with CAP_NET_ADMIN"), "{said}");
+}
+
+#[test]
+fn timestamps_go_on_where_they_ended() {
+    if !is_root() {
+        return;
+    }
+    let file = std::env::temp_dir().join(unique());
+    let environment = [("KERNTUN_STAMP_FILE", file.to_str().unwrap())];
+    // As if the clock had been two hours ahead, and was set right since.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    std::fs::write(&file, format!("{}.0\n", now + 7200)).unwrap();
+    let mut lab = Lab::new(1420, &[]);
+    lab.restart(0, &environment);
+    lab.connect(0);
+    lab.ping(0, 56);
+    lab.restart(0, &environment);
+    lab.ping(0, 56);
+    assert_eq!(lab.daemons[1].diagnostic("drop.old-timestamp"), None);
+    // Without the file, the other side takes the handshake for a replay.
+    lab.restart(0, &[]);
+    let ping = format!("ping -n -c 1 -w 1 {}", crate::lab::INNER[0][1]);
+    assert!(lab.namespaces[0].exec(&ping).is_err());
+    assert_eq!(lab.daemons[1].diagnostic("drop.old-timestamp").as_deref(), Some("1"));
+    std::fs::remove_file(file).unwrap();
 }

@@ -200,43 +200,44 @@ impl Lab {
             "ip link add cable netns {} mtu 65535 type veth peer name cable netns {} mtu 65535",
             namespaces[0].0, namespaces[1].0
         ));
-        let mut number = 0;
-        let daemons = namespaces.each_ref().map(|namespace| {
+        for (side, namespace) in namespaces.iter().enumerate() {
             namespace.ip("link set cable up");
-            namespace.ip(&format!("addr add {}/24 dev cable", OUTER[0][number]));
-            namespace.ip(&format!("addr add {}/64 dev cable nodad", OUTER[1][number]));
-            let daemon = Daemon::start(namespace, environment);
-            namespace.ip(&format!("link set {} mtu {mtu}", daemon.name));
-            namespace.ip(&format!("addr add {}/24 dev {}", INNER[0][number], daemon.name));
-            if mtu >= 1280 {
-                namespace.ip(&format!("addr add {}/64 dev {} nodad", INNER[1][number], daemon.name));
-            }
-            number += 1;
-            daemon
-        });
+            namespace.ip(&format!("addr add {}/24 dev cable", OUTER[0][side]));
+            namespace.ip(&format!("addr add {}/64 dev cable nodad", OUTER[1][side]));
+        }
+        let daemons = [0, 1].map(|side| start(&namespaces[side], side, mtu, environment));
         Self { daemons, namespaces }
+    }
+
+    /// Ends a daemon and starts and connects another in its place.
+    pub(crate) fn restart(&mut self, side: usize, environment: &[(&str, &str)]) {
+        self.daemons[side].signal(rustix::process::Signal::TERM);
+        self.daemons[side].end();
+        self.daemons[side] = start(&self.namespaces[side], side, 1420, environment);
+        self.connect_side(0, side);
     }
 
     /// Configures both, over the outer family 0 (IPv4) or 1 (IPv6), and brings them up. The second one learns the
     /// first one's endpoint from its handshake.
     pub(crate) fn connect(&self, family: usize) {
-        for side in [0, 1] {
-            let endpoint = (side == 0).then(|| endpoint(OUTER[family][1], 51820));
-            let request = SetRequest {
-                private_key: Some(KeyChange::Set(private_key(side))),
-                listen_port: Some(51820),
-                peers: vec![PeerChange { endpoint, ..peer(1 - side) }],
-                ..SetRequest::default()
-            };
-            self.daemons[side].client().set(&request).unwrap();
-            self.namespaces[side].ip(&format!("link set {} up", self.daemons[side].name));
-        }
-        for side in [0, 1] {
-            wait_until("the interface to be seen up", || self.daemons[side].diagnostic("up").as_deref() == Some("yes"));
-        }
+        self.connect_side(family, 0);
+        self.connect_side(family, 1);
     }
 
-    /// Sends `count` packets from the first to the second.
+    fn connect_side(&self, family: usize, side: usize) {
+        let endpoint = (side == 0).then(|| endpoint(OUTER[family][1], 51820));
+        let request = SetRequest {
+            private_key: Some(KeyChange::Set(private_key(side))),
+            listen_port: Some(51820),
+            peers: vec![PeerChange { endpoint, ..peer(1 - side) }],
+            ..SetRequest::default()
+        };
+        self.daemons[side].client().set(&request).unwrap();
+        self.namespaces[side].ip(&format!("link set {} up", self.daemons[side].name));
+        wait_until("the interface to be seen up", || self.daemons[side].diagnostic("up").as_deref() == Some("yes"));
+    }
+
+    /// Sends three packets from the first to the second.
     pub(crate) fn ping(&self, family: usize, size: usize) {
         let address = INNER[family][1];
         let line = format!("ping -n -c 3 -i 0.1 -w 10 -s {size} {address}");
@@ -260,6 +261,17 @@ impl Lab {
         sender.join().unwrap();
         assert_eq!(receiver.join().unwrap(), bytes);
     }
+}
+
+/// A daemon whose interface has its addresses.
+fn start(namespace: &Namespace, side: usize, mtu: u32, environment: &[(&str, &str)]) -> Daemon {
+    let daemon = Daemon::start(namespace, environment);
+    namespace.ip(&format!("link set {} mtu {mtu}", daemon.name));
+    namespace.ip(&format!("addr add {}/24 dev {}", INNER[0][side], daemon.name));
+    if mtu >= 1280 {
+        namespace.ip(&format!("addr add {}/64 dev {} nodad", INNER[1][side], daemon.name));
+    }
+    daemon
 }
 
 fn send(mut stream: TcpStream, bytes: u64) {
