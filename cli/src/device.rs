@@ -6,8 +6,8 @@ use crate::netlink::Netlink;
 use crate::netlink::link::Link;
 use kerntun_config::{AllowedIp, Config, InterfaceName, Key};
 use kerntun_uapi::{
-    AllowedIpChange, Client, ClientError, DeviceState, Errno, KeyChange, PeerChange, PeerState, PublicKey,
-    SecretKey, SetRequest,
+    AllowedIpChange, Client, ClientError, DeviceState, Errno, KeyChange, PeerChange, PeerState, PublicKey, SecretKey,
+    SetRequest,
 };
 use std::net::SocketAddr;
 
@@ -28,9 +28,9 @@ pub(crate) enum Found {
     /// A WireGuard interface that answers.
     Device(Device, Link),
     /// The daemon is dead or silent, but its interface is still there.
-    Orphan(Link),
+    Orphan,
     /// Some other interface.
-    Stranger(Link),
+    Stranger,
 }
 
 impl Device {
@@ -48,9 +48,9 @@ impl Device {
         let device = Self::Daemon(name.clone());
         Ok(match device.client()?.get() {
             Ok(_) => Found::Device(device, link),
-            Err(ClientError::NoSuchInterface { .. }) => Found::Stranger(link),
-            Err(_) if link.kind.as_deref() == Some("tun") => Found::Orphan(link),
-            Err(_) => Found::Stranger(link),
+            Err(ClientError::NoSuchInterface { .. }) => Found::Stranger,
+            Err(_) if link.kind.as_deref() == Some("tun") => Found::Orphan,
+            Err(_) => Found::Stranger,
         })
     }
 

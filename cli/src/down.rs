@@ -7,7 +7,7 @@ use crate::configuration::{self, Configuration};
 use crate::device::{self, Device, Found};
 use crate::failure::Failure;
 use crate::netlink::link::Link;
-use crate::netlink::rule::{Family, Rule};
+use crate::netlink::rule::{self, Family};
 use crate::netlink::{Netlink, address};
 use crate::up::open;
 use crate::{dns, firewall, hooks, privilege, save, start};
@@ -50,11 +50,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
             let has_default = device::allowed_ips(&state).iter().any(|prefix| prefix.prefix() == 0);
             Remains { mark: (has_default && state.fwmark != 0).then_some(state.fwmark) }
         }
-        Found::Stranger(_) => {
-            return Err(Failure::new(format!("'{name}' is an interface, but not one of WireGuard; nothing was changed"))
-                .help("check the name"));
+        Found::Stranger => {
+            return Err(Failure::new(format!(
+                "'{name}' is an interface, but not one of WireGuard; nothing was changed"
+            ))
+            .help("check the name"));
         }
-        Found::Orphan(_) | Found::Nothing => {
+        Found::Orphan | Found::Nothing => {
             let remains = Remains::find(name, &configuration.config);
             let nothing = matches!(found, Found::Nothing) && remains.mark.is_none() && !stale_socket(name).exists();
             if nothing {
@@ -82,7 +84,9 @@ fn read(argument: &str) -> Result<Configuration, Failure> {
     let judged = configuration::judge(argument)?;
     let config = judged.config.unwrap_or_else(|| {
         judged.diagnostics.iter().for_each(|diagnostic| eprintln!("{diagnostic}\n"));
-        eprintln!("warning: the file cannot be used as it is: taking the tunnel down without its hooks and name servers");
+        eprintln!(
+            "warning: the file cannot be used as it is: taking the tunnel down without its hooks and name servers"
+        );
         Config::default()
     });
     Ok(Configuration { path: judged.location.path, interface: judged.location.interface, config })
@@ -124,20 +128,15 @@ impl Remains {
     }
 }
 
-/// Removes the tunnel's own rule, and with it the exception that only makes sense beside it.
+/// Removes the tunnel's rules, however often they are there.
 fn remove_rules(netlink: &mut Netlink, family: Family, mark: u32) -> Option<Failure> {
-    for rule in [Rule::Unmarked(mark), Rule::MainWithoutDefault] {
-        match rule.remove_all(netlink, family) {
-            Ok(0) => {
-                if rule == Rule::Unmarked(mark) {
-                    return None;
-                }
-            }
-            Ok(_) => eprintln!("[-] rule '{rule}' for {family}"),
-            Err(error) => return Some(Failure::new(format!("the rule '{rule}' cannot be removed: {error}"))),
+    loop {
+        match rule::remove_pair(netlink, family, mark) {
+            Ok(true) => eprintln!("[-] rules of {family} for mark {mark}"),
+            Ok(false) => return None,
+            Err(error) => return Some(Failure::new(format!("the rules of {family} cannot be removed: {error}"))),
         }
     }
-    None
 }
 
 fn save_config(

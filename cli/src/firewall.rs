@@ -106,7 +106,10 @@ fn nft_script(name: &InterfaceName, family: Family, mark: u32, addresses: &[Addr
             address.ip()
         );
     }
-    let _ = writeln!(script, "add rule {family_word} {table} postmangle meta l4proto udp meta mark {mark} ct mark set meta mark");
+    let _ = writeln!(
+        script,
+        "add rule {family_word} {table} postmangle meta l4proto udp meta mark {mark} ct mark set meta mark"
+    );
     let _ = writeln!(script, "add rule {family_word} {table} premangle meta l4proto udp meta mark set ct mark");
     script
 }

@@ -21,8 +21,9 @@ pub(crate) fn run(key: &str, hooks: &[Hook], interface: &InterfaceName) -> Resul
             .env("LC_ALL", "C")
             .status()
             .map_err(|error| Failure::new(format!("no shell can be run: {error}")))?;
-        spawn::succeeded(&command, status)
-            .map_err(|failure| failure.context(key).help(format!("try the command by hand, or change {key} in the file")))
+        spawn::succeeded(&command, status).map_err(|failure| {
+            failure.context(key).help(format!("try the command by hand, or change {key} in the file"))
+        })
     })
 }
 

@@ -248,10 +248,12 @@ mod tests {
                 assert!(prefixes.sum::<usize>() < 65_000);
             }
             // Only the first part may empty the list of prefixes, and only it may make the peer.
-            let flags = |part: &WireguardPeer| part.0.iter().find_map(|attribute| match attribute {
-                WireguardPeerAttribute::Flags(flags) => Some(flags.bits()),
-                _ => None,
-            });
+            let flags = |part: &WireguardPeer| {
+                part.0.iter().find_map(|attribute| match attribute {
+                    WireguardPeerAttribute::Flags(flags) => Some(flags.bits()),
+                    _ => None,
+                })
+            };
             assert_eq!(flags(&parts[0]), Some(2));
             assert!(parts[1..].iter().all(|part| flags(part) == Some(4)));
         }

@@ -170,11 +170,7 @@ mod tests {
         let steps = plan(&both, Destination::Table(100), 5, &[route("10.0.0.0/8", 254, 5)]);
         assert_eq!(
             steps,
-            [
-                Step::Route(net("10.0.0.0/8"), 100),
-                Step::Route(net("0.0.0.0/0"), 100),
-                Step::Route(net("::/0"), 100),
-            ]
+            [Step::Route(net("10.0.0.0/8"), 100), Step::Route(net("0.0.0.0/0"), 100), Step::Route(net("::/0"), 100),]
         );
         // Two halves are ordinary routes, as some people mean them.
         assert_eq!(plan(&nets("0.0.0.0/1 128.0.0.0/1"), Destination::Auto, 5, &[]).len(), 2);

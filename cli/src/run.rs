@@ -77,7 +77,9 @@ mod tests {
 
     #[test]
     fn distances() {
-        for (one, other, expected) in [("", "", 0), ("a", "", 1), ("", "ab", 2), ("show", "shwo", 2), ("check", "chek", 1)] {
+        for (one, other, expected) in
+            [("", "", 0), ("a", "", 1), ("", "ab", 2), ("show", "shwo", 2), ("check", "chek", 1)]
+        {
             assert_eq!(distance(one, other), expected, "{one} {other}");
         }
     }

@@ -42,7 +42,8 @@ fn merge(file: &Config, state: &DeviceState, addresses: &[Address], mtu: u32) ->
     interface.private_key = state.private_key.as_ref().map(key);
     interface.listen_port = (state.listen_port != 0).then_some(state.listen_port);
     interface.fwmark = (state.fwmark != 0).then_some(state.fwmark);
-    interface.addresses = addresses.iter().copied().filter(|address| meant(*address, &file.interface.addresses)).collect();
+    interface.addresses =
+        addresses.iter().copied().filter(|address| meant(*address, &file.interface.addresses)).collect();
     // Only a size the user chose is kept; one that was found out will be found out again.
     interface.mtu = interface.mtu.and(u16::try_from(mtu).ok());
     config.peers = state.peers.iter().map(peer).collect();

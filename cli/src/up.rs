@@ -226,15 +226,15 @@ impl<'a> Up<'a> {
         for rule in [Rule::Unmarked(mark), Rule::MainWithoutDefault] {
             rule.add(&mut self.netlink, family).map_err(|error| explain_rule(rule, &error))?;
             undo.push(format!("remove the rule '{rule}'"), move || {
-                rule.remove_all(&mut open()?, family).map_err(|error| explain_rule(rule, &error))?;
-                Ok(())
+                rule.remove_newest(&mut open()?, family).map_err(|error| explain_rule(rule, &error))
             });
             eprintln!("[+] rule '{rule}' for {family}");
         }
         if family == Family::V4 {
             self.allow_marks(undo)?;
         }
-        let addresses = address::list(&mut self.netlink, link.index).map_err(|error| refused("look at", name, &error))?;
+        let addresses =
+            address::list(&mut self.netlink, link.index).map_err(|error| refused("look at", name, &error))?;
         // Before it is up: half of it may be when it fails.
         undo.push("take the firewall down", move || firewall::take_down(name));
         firewall::put_up(name, family, mark, &addresses)
@@ -275,14 +275,6 @@ fn refused(doing: &str, name: &kerntun_config::InterfaceName, error: &NetlinkErr
 
 fn explain_rule(rule: Rule, error: &NetlinkError) -> Failure {
     let failure = Failure::new(format!("the kernel refuses the rule '{rule}': {error}"));
-    match rule {
-        _ if error.is(Errno::EEXIST) => failure.help(
-            "another tunnel with a default route is up, or was not taken down cleanly: \
-             'ip rule' shows it; take that one down first",
-        ),
-        _ if error.is(Errno::EOPNOTSUPP) => {
-            failure.help("this kernel lacks policy routing (CONFIG_IP_MULTIPLE_TABLES); set Table to a number or off")
-        }
-        _ => failure,
-    }
+    let help = "this kernel lacks policy routing (CONFIG_IP_MULTIPLE_TABLES): set Table to a number or off";
+    if error.is(Errno::EOPNOTSUPP) { failure.help(help) } else { failure }
 }

@@ -77,9 +77,10 @@ pub(crate) fn to(netlink: &mut Netlink, ip: IpAddr) -> Result<Option<Route>, Net
     match netlink.get(RouteNetlinkMessage::GetRoute(message)) {
         Ok(Some(RouteNetlinkMessage::NewRoute(message))) => Ok(read(&message)),
         Ok(_) => Ok(None),
-        Err(error) if [Errno::ENETUNREACH, Errno::EHOSTUNREACH, Errno::EACCES, Errno::EINVAL, Errno::EOPNOTSUPP]
-            .iter()
-            .any(|number| error.is(*number)) =>
+        Err(error)
+            if [Errno::ENETUNREACH, Errno::EHOSTUNREACH, Errno::EACCES, Errno::EINVAL, Errno::EOPNOTSUPP]
+                .iter()
+                .any(|number| error.is(*number)) =>
         {
             Ok(None)
         }

@@ -60,22 +60,12 @@ impl Rule {
         netlink.change(RouteNetlinkMessage::NewRule(message), NLM_F_CREATE | NLM_F_EXCL)
     }
 
-    /// Removes every such rule and tells how many there were.
-    pub(crate) fn remove_all(self, netlink: &mut Netlink, family: Family) -> Result<usize, NetlinkError> {
-        let mut removed = 0;
-        for message in list(netlink, family)? {
-            if self.is(&message) {
-                match netlink.change(RouteNetlinkMessage::DelRule(message), 0) {
-                    // Somebody else was faster.
-                    Err(error) if error.is(Errno::ENOENT) => {}
-                    result => {
-                        result?;
-                        removed += 1;
-                    }
-                }
-            }
+    /// Removes the rule of this kind that is asked first, which is the one that was added last. None is no error.
+    pub(crate) fn remove_newest(self, netlink: &mut Netlink, family: Family) -> Result<(), NetlinkError> {
+        match list(netlink, family)?.into_iter().find(|message| self.is(message)) {
+            Some(message) => delete(netlink, message),
+            None => Ok(()),
         }
-        Ok(removed)
     }
 
     fn is(self, message: &RuleMessage) -> bool {
@@ -86,6 +76,22 @@ impl Rule {
         };
         seen.is_some_and(|seen| seen == expected)
     }
+}
+
+/// Removes the two rules of a tunnel with this mark, and tells whether they were there. The exception looks the same for
+/// every tunnel; the one right before the tunnel's own rule is its.
+pub(crate) fn remove_pair(netlink: &mut Netlink, family: Family, mark: u32) -> Result<bool, NetlinkError> {
+    let mut exception = None;
+    for message in list(netlink, family)? {
+        if Rule::MainWithoutDefault.is(&message) {
+            exception = Some(message);
+        } else if Rule::Unmarked(mark).is(&message) {
+            delete(netlink, message)?;
+            exception.map_or(Ok(()), |exception| delete(netlink, exception))?;
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 impl fmt::Display for Rule {
@@ -135,6 +141,16 @@ impl Seen {
     }
 }
 
+/// Removes exactly this rule.
+fn delete(netlink: &mut Netlink, message: RuleMessage) -> Result<(), NetlinkError> {
+    match netlink.change(RouteNetlinkMessage::DelRule(message), 0) {
+        // Somebody else was faster.
+        Err(error) if error.is(Errno::ENOENT) => Ok(()),
+        result => result,
+    }
+}
+
+/// All rules in the order they are asked.
 fn list(netlink: &mut Netlink, family: Family) -> Result<Vec<RuleMessage>, NetlinkError> {
     let mut message = RuleMessage::default();
     message.header.family = address_family(family);
