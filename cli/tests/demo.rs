@@ -145,7 +145,9 @@ fn an_ordinary_user_sees_it_too() {
     }
     let probe = Command::new("unshare").args(["-Ur", "true"]).uid(NOBODY).gid(NOBODY).output();
     if !probe.is_ok_and(|output| output.status.success()) {
-        println!("SKIPPED: an_ordinary_user_sees_it_too: this system lets users make no namespaces (or has no unshare)");
+        println!(
+            "SKIPPED: an_ordinary_user_sees_it_too: this system lets users make no namespaces (or has no unshare)"
+        );
         return;
     }
     let program = Copied::new();
@@ -220,7 +222,10 @@ fn a_step_that_fails_is_explained_and_leaves_nothing() {
     let output = demo.output();
     let errors = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{errors}");
-    assert!(errors.contains("the daemon of 'west' ended unexpectedly") && errors.contains("KERNTUN_WORKERS"), "{errors}");
+    assert!(
+        errors.contains("the daemon of 'west' ended unexpectedly") && errors.contains("KERNTUN_WORKERS"),
+        "{errors}"
+    );
     demo.assert_gone();
 }
 

@@ -1,8 +1,8 @@
 //! `kerntun show` beside `wg show`, both asking the same daemon.
 
 use kerntun_uapi::{
-    AllowedIp, DeviceState, DiagnosticsWriter, Errno, GetWriter, Handler, InterfaceName, PeerState, PublicKey, SecretKey,
-    Server, SetRequest, UapiSocket,
+    AllowedIp, DeviceState, DiagnosticsWriter, Errno, GetWriter, Handler, InterfaceName, PeerState, PublicKey,
+    SecretKey, Server, SetRequest, UapiSocket,
 };
 use std::io;
 use std::net::IpAddr;
@@ -169,7 +169,10 @@ fn our_own_daemon_tells_more() {
     let name = format!("ktsh{}d", std::process::id() % 100_000);
     let _daemon = serve(&name, true, device());
     let text = stdout(&mut kerntun(&["show", &name]));
-    assert!(text.contains("  dropped: 7 handshake messages made for another public key than ours (bad-mac1)\n"), "{text}");
+    assert!(
+        text.contains("  dropped: 7 handshake messages made for another public key than ours (bad-mac1)\n"),
+        "{text}"
+    );
     let json: serde_json::Value = serde_json::from_str(&stdout(&mut kerntun(&["show", &name, "--json"]))).unwrap();
     assert_eq!(json["schema"], 1);
     let interface = &json["interfaces"][0];

@@ -30,7 +30,8 @@ impl Pinger {
             setsockopt(&socket, ReceiveTimeout, &TimeVal::milliseconds(200))?;
             nix::Result::Ok(socket)
         };
-        let socket = open().map_err(|error| Failure::new(format!("cannot open a socket for pings: {}", error.desc())))?;
+        let socket =
+            open().map_err(|error| Failure::new(format!("cannot open a socket for pings: {}", error.desc())))?;
         Ok(Self { socket, identifier: 0x6b74, sequence: 0 })
     }
 
@@ -41,7 +42,8 @@ impl Pinger {
         let answer = message(ECHO_REPLY, self.identifier, self.sequence, payload);
         let begin = Instant::now();
         let fail = |error: nix::Error| Failure::new(format!("ping {to}: {}", error.desc()));
-        sendto(self.socket.as_raw_fd(), &request, &SockaddrIn::from(SocketAddrV4::new(to, 0)), MsgFlags::empty()).map_err(fail)?;
+        sendto(self.socket.as_raw_fd(), &request, &SockaddrIn::from(SocketAddrV4::new(to, 0)), MsgFlags::empty())
+            .map_err(fail)?;
         let mut packet = vec![0; 65_536];
         while begin.elapsed() < PATIENCE {
             match recv(self.socket.as_raw_fd(), &mut packet, MsgFlags::empty()) {

@@ -22,8 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Starts the story in namespaces of its own and waits for its end.
 pub(super) fn keep(args: &Args) -> Result<ExitCode, Failure> {
     rights::check_tun()?;
-    let (mut wake, interrupted) = watch_signals()
-        .map_err(|error| Failure::new(format!("cannot watch for signals: {error}")))?;
+    let (mut wake, interrupted) =
+        watch_signals().map_err(|error| Failure::new(format!("cannot watch for signals: {error}")))?;
     enter()?;
     let mut child = start().map_err(|error| Failure::new(format!("cannot start this program again: {error}")))?;
     let end = wait(&mut child, &mut wake, &interrupted, PATIENCE + Duration::from_secs(args.seconds));
@@ -33,15 +33,17 @@ pub(super) fn keep(args: &Args) -> Result<ExitCode, Failure> {
         let _ = child.wait();
     }
     match end {
-        End::Ended(status) => Ok(status.code().map_or(ExitCode::FAILURE, |code| {
-            ExitCode::from(u8::try_from(code).unwrap_or(1))
-        })),
+        End::Ended(status) => {
+            Ok(status.code().map_or(ExitCode::FAILURE, |code| ExitCode::from(u8::try_from(code).unwrap_or(1))))
+        }
         End::Interrupted => {
             eprintln!("Interrupted; everything is cleaned up.");
             Ok(ExitCode::from(130))
         }
-        End::TooLate => Err(Failure::new("the demo did not come to its end in time and was stopped; all is cleaned up")
-            .help("on a very slow machine, try again with fewer --bytes")),
+        End::TooLate => {
+            Err(Failure::new("the demo did not come to its end in time and was stopped; all is cleaned up")
+                .help("on a very slow machine, try again with fewer --bytes"))
+        }
         End::Lost(error) => Err(Failure::new(format!("lost sight of the demo, which was stopped: {error}"))),
     }
 }

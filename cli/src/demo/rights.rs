@@ -34,11 +34,14 @@ fn judge(doing: &str, error: Errno, settings: &Settings) -> Failure {
     let refused = matches!(error, Errno::EPERM | Errno::EACCES);
     let mut help = Vec::new();
     if refused && settings.unprivileged_userns_clone == Some(0) {
-        help.push("this system forbids it to users: 'sysctl -w kernel.unprivileged_userns_clone=1' allows it".to_owned());
+        help.push(
+            "this system forbids it to users: 'sysctl -w kernel.unprivileged_userns_clone=1' allows it".to_owned(),
+        );
     }
     if refused && settings.apparmor_restrict_unprivileged_userns.is_some_and(|value| value != 0) {
         help.push(
-            "AppArmor forbids it to users: 'sysctl -w kernel.apparmor_restrict_unprivileged_userns=0' allows it".to_owned(),
+            "AppArmor forbids it to users: 'sysctl -w kernel.apparmor_restrict_unprivileged_userns=0' allows it"
+                .to_owned(),
         );
     }
     if error == Errno::ENOSPC || refused {
@@ -51,7 +54,9 @@ fn judge(doing: &str, error: Errno, settings: &Settings) -> Failure {
         help.push("too many namespaces exist, or lie within each other: see user.max_*_namespaces".to_owned());
     }
     if matches!(error, Errno::EINVAL | Errno::ENOSYS) {
-        help.push("this kernel was built without such namespaces (CONFIG_USER_NS, CONFIG_PID_NS, CONFIG_NET_NS)".to_owned());
+        help.push(
+            "this kernel was built without such namespaces (CONFIG_USER_NS, CONFIG_PID_NS, CONFIG_NET_NS)".to_owned(),
+        );
     }
     if refused && help.is_empty() {
         help.push("inside a container, the container's seccomp or capability settings forbid it".to_owned());
@@ -84,7 +89,11 @@ mod tests {
     fn each_obstacle_has_its_remedy() {
         let none = Settings::default;
         let cases = [
-            (Errno::EPERM, Settings { unprivileged_userns_clone: Some(0), ..none() }, "kernel.unprivileged_userns_clone=1"),
+            (
+                Errno::EPERM,
+                Settings { unprivileged_userns_clone: Some(0), ..none() },
+                "kernel.unprivileged_userns_clone=1",
+            ),
             (
                 Errno::EACCES,
                 Settings { apparmor_restrict_unprivileged_userns: Some(1), ..none() },

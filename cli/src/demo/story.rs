@@ -105,8 +105,7 @@ fn hide_sockets() -> Result<(), Failure> {
             .map_err(fail("mount a file system of its own"))?;
     }
     let directory = Path::new(SOCKET_DIRECTORY);
-    fs::create_dir_all(directory)
-        .map_err(|error| Failure::new(format!("cannot make {}: {error}", directory.display())))
+    fs::create_dir_all(directory).map_err(|error| Failure::new(format!("cannot make {}: {error}", directory.display())))
 }
 
 fn configure(nodes: &[Node; 2], sites: [&Site; 2], report: &Report, results: &mut Results) -> Result<(), Failure> {
@@ -153,7 +152,9 @@ fn ping(site: &Site, marker: String, report: &Report, results: &mut Results) -> 
 fn handshake(nodes: &[Node; 2], outer: Seen, report: &Report, results: &mut Results) -> Result<(), Failure> {
     for (node, name) in nodes.iter().zip(NAMES) {
         if peer(&node.state()?).is_none_or(|(handshake, _)| handshake.is_none()) {
-            return Err(Failure::new(format!("pings were answered, but {name} knows of no handshake: a fault of kerntun")));
+            return Err(Failure::new(format!(
+                "pings were answered, but {name} knows of no handshake: a fault of kerntun"
+            )));
         }
     }
     let sizes = |wanted: u8| outer.messages.iter().filter(move |(kind, _)| *kind == wanted).map(|(_, size)| *size);

@@ -2,9 +2,7 @@
 
 use crate::failure::Failure;
 use nix::sys::socket::sockopt::RcvBuf;
-use nix::sys::socket::{
-    AddressFamily, LinkAddr, SockFlag, SockProtocol, SockType, recvfrom, setsockopt, socket,
-};
+use nix::sys::socket::{AddressFamily, LinkAddr, SockFlag, SockProtocol, SockType, recvfrom, setsockopt, socket};
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd};
 

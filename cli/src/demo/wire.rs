@@ -27,9 +27,8 @@ pub(super) fn lay(from: &Site, to: &Site) -> Result<(), Failure> {
                 LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(far))),
             ]),
         ];
-        let made = Netlink::route().and_then(|mut netlink| {
-            netlink.change(RouteNetlinkMessage::NewLink(near), NLM_F_CREATE | NLM_F_EXCL)
-        });
+        let made = Netlink::route()
+            .and_then(|mut netlink| netlink.change(RouteNetlinkMessage::NewLink(near), NLM_F_CREATE | NLM_F_EXCL));
         made.map_err(|error| {
             let missing = error.is(Errno::EOPNOTSUPP);
             Failure::new(format!("cannot make a veth pair: {error}"))

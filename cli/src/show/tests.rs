@@ -42,12 +42,7 @@ fn office() -> Snapshot {
     Snapshot {
         name: InterfaceName::new("wg0").unwrap(),
         kind: Kind::Kerntun,
-        state: DeviceState {
-            private_key: Some(SecretKey::new(&[7; 32])),
-            listen_port: 51820,
-            fwmark: 0xca6c,
-            peers,
-        },
+        state: DeviceState { private_key: Some(SecretKey::new(&[7; 32])), listen_port: 51820, fwmark: 0xca6c, peers },
         entries: vec![
             entry(Section::Device, "mtu", "1420"),
             entry(Section::Device, "drop.bad-mac1", "3"),
