@@ -231,7 +231,9 @@ fn listen(
                 }
                 LinkEvent::Deleted => deleted = true,
                 LinkEvent::Moved => {
-                    // Whether it is up cannot be seen from here any more. That packets come says that it is.
+                    // From here neither its state nor its MTU can be seen any more, and a socket over there would keep
+                    // that namespace, and so the interface, alive for ever. That packets come says that it is up; its
+                    // deletion shows in its queues.
                     tracing::info!("the interface moved to another network namespace: taken for up from now on");
                     configurator.up();
                 }
