@@ -51,7 +51,7 @@ pub(crate) const COMMANDS: [&str; 10] =
     version,
     about = "WireGuard for Linux: bring tunnels up, look at them, and learn why they do not work",
     override_usage = "kerntun COMMAND [ARGUMENTS]\n       kerntun [-f] INTERFACE",
-    help_template = "{about}\n\n{usage-heading} {usage}\n\n{before-help}\n\nOptions:\n{options}\n\n{after-help}",
+    help_template = "{about}\n\n{usage-heading} {usage}\n\n{before-help}Options:\n{options}{after-help}",
     before_help = GROUPS,
     after_help = EXAMPLES,
     args_conflicts_with_subcommands = true,

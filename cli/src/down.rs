@@ -19,8 +19,9 @@ use std::process::ExitCode;
 /// What `kerntun down` takes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Does what 'wg-quick down' does: runs the hooks, saves the state if SaveConfig is set, and removes name servers,
-firewall, rules, routes and the interface. It also cleans up after a tunnel whose daemon was killed.
+Does what 'wg-quick down' does: runs the hooks, saves the state if SaveConfig is set, and
+removes name servers, firewall, rules, routes and the interface. It also cleans up after a
+tunnel whose daemon was killed.
 
 Example:
   sudo kerntun down wg0          the tunnel of /etc/wireguard/wg0.conf")]
@@ -57,16 +58,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
             .help("check the name"));
         }
         Found::Orphan | Found::Nothing => {
-            let remains = Remains::find(name, &configuration.config);
-            let nothing = matches!(found, Found::Nothing) && remains.mark.is_none() && !stale_socket(name).exists();
-            if nothing {
+            // A daemon that was killed leaves its socket behind, and its firewall if there was one.
+            let mark = firewall::mark(name);
+            if matches!(found, Found::Nothing) && mark.is_none() && !stale_socket(name).exists() {
                 return Err(Failure::new(format!("the tunnel '{name}' is not up")));
             }
             eprintln!("warning: the daemon of {name} is dead or does not answer: cleaning up after it");
             if let Err(failure) = hooks::run("PreDown", &interface.pre_down, name) {
                 eprintln!("{failure}");
             }
-            remains
+            Remains::without_daemon(mark, &configuration.config)
         }
     };
     let mut failures = remains.remove(&mut netlink, &configuration);
@@ -99,9 +100,9 @@ struct Remains {
 }
 
 impl Remains {
-    /// Finds out without the daemon, which is dead.
-    fn find(name: &InterfaceName, config: &Config) -> Self {
-        Self { mark: firewall::mark(name).or(config.interface.fwmark.filter(|mark| *mark != 0)) }
+    /// Finds out without the daemon, which is dead, from the mark in its firewall or in the file.
+    fn without_daemon(firewall: Option<u32>, config: &Config) -> Self {
+        Self { mark: firewall.or_else(|| config.interface.fwmark.filter(|mark| *mark != 0)) }
     }
 
     /// Removes everything and returns what went wrong.

@@ -41,14 +41,15 @@ pub(crate) fn take_down(name: &InterfaceName) -> Result<(), Failure> {
         let tables = spawn::output("nft", &["list", "tables"]).unwrap_or_default();
         let script = nft_removal(name, &tables);
         if !script.is_empty() {
-            result = result.and(spawn::run("nft", &["-f", "-"], Some(&script)));
+            result = spawn::run("nft", &["-f", "-"], Some(&script));
         }
     }
     for family in Family::ALL {
         // Having nft does not mean that the rules were not made before it was installed.
         let saved = spawn::exists(iptables(family, "-save")).then(|| spawn::output(iptables(family, "-save"), &[]));
         if let Some(script) = iptables_removal(name, &saved.flatten().unwrap_or_default()) {
-            result = result.and(spawn::run(iptables(family, "-restore"), &["-n"], Some(&script)));
+            let removed = spawn::run(iptables(family, "-restore"), &["-n"], Some(&script));
+            result = result.and(removed);
         }
     }
     result

@@ -19,6 +19,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 use zeroize::Zeroize;
 
+/// The name of the family (`WG_GENL_NAME`).
+const FAMILY: &str = "wireguard";
+
 /// Allowed IPs in one message at most. One takes 44 bytes, and lengths of nested attributes have 16 bits.
 const PREFIXES_PER_MESSAGE: usize = 512;
 
@@ -29,7 +32,7 @@ const PREFIXES_PER_MESSAGE: usize = 512;
 pub(crate) fn get(name: &InterfaceName) -> Result<DeviceState, Failure> {
     let ask = || -> Result<Vec<GenlMessage<WireguardMessage>>, NetlinkError> {
         let mut netlink = Netlink::generic()?;
-        let family = family(&mut netlink)?;
+        let family = family(&mut netlink, FAMILY)?;
         let attributes = vec![WireguardAttribute::IfName(name.to_string())];
         netlink.list(message(family, WireguardCmd::GetDevice, attributes))
     };
@@ -49,7 +52,7 @@ pub(crate) fn get(name: &InterfaceName) -> Result<DeviceState, Failure> {
 pub(crate) fn set(name: &InterfaceName, request: &SetRequest) -> Result<(), Failure> {
     let send = || -> Result<(), NetlinkError> {
         let mut netlink = Netlink::generic()?;
-        let family = family(&mut netlink)?;
+        let family = family(&mut netlink, FAMILY)?;
         for attributes in messages(name, request) {
             netlink.change(message(family, WireguardCmd::SetDevice, attributes), 0)?;
         }
@@ -181,9 +184,9 @@ fn read_peer(attributes: Vec<WireguardPeerAttribute>) -> PeerState {
     peer
 }
 
-/// The number the kernel has given the family "wireguard".
-fn family(netlink: &mut Netlink) -> Result<u16, NetlinkError> {
-    let nlas = vec![GenlCtrlAttrs::FamilyName("wireguard".to_owned())];
+/// The number the kernel has given a family.
+fn family(netlink: &mut Netlink, name: &str) -> Result<u16, NetlinkError> {
+    let nlas = vec![GenlCtrlAttrs::FamilyName(name.to_owned())];
     let mut question = GenlMessage::from_payload(GenlCtrl { cmd: GenlCtrlCmd::GetFamily, nlas });
     question.finalize();
     let answer = netlink.get(question)?.map(|answer| answer.into_parts().1.nlas).unwrap_or_default();
@@ -257,6 +260,14 @@ mod tests {
             assert_eq!(flags(&parts[0]), Some(2));
             assert!(parts[1..].iter().all(|part| flags(part) == Some(4)));
         }
+    }
+
+    #[test]
+    fn families_have_numbers() {
+        let mut netlink = Netlink::generic().unwrap();
+        // The controller itself is the only one whose number is fixed (GENL_ID_CTRL).
+        assert_eq!(family(&mut netlink, "nlctrl").unwrap(), 16);
+        assert!(family(&mut netlink, "no-such-family").unwrap_err().is(Errno::ENOENT));
     }
 
     #[test]

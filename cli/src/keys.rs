@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use zeroize::{Zeroize, Zeroizing};
 
 /// More than any key, so that a file that is no key is recognised without being read whole.
-const INPUT_MAX: u64 = 4096;
+const INPUT_MAX: u16 = 4096;
 
 /// Prints a new private key.
 ///
@@ -49,8 +49,8 @@ pub(crate) fn public_key_of(private: &Key) -> PublicKey {
 
 /// Reads one key and the white space that may follow it.
 fn read_key(input: impl Read) -> Result<Key, Failure> {
-    let mut text = Zeroizing::new(String::with_capacity(INPUT_MAX as usize + 1));
-    input.take(INPUT_MAX).read_to_string(&mut text).map_err(|error| match error.kind() {
+    let mut text = Zeroizing::new(String::with_capacity(usize::from(INPUT_MAX) + 1));
+    input.take(INPUT_MAX.into()).read_to_string(&mut text).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => Failure::new("standard input is not text, so it is no key"),
         _ => Failure::new(format!("cannot read standard input: {error}")),
     })?;

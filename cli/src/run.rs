@@ -17,7 +17,7 @@ Environment:
   WG_UAPI_FD          number of a listening configuration socket to use instead of making one
   KERNTUN_WORKERS     number of data workers [one per processor, at most 8]
   KERNTUN_OFFLOAD     off: no segmentation offloads, in case a device lies about them
-  KERNTUN_STAMP_FILE  where the greatest timestamp sent is remembered, for machines whose clock may be set back")]
+  KERNTUN_STAMP_FILE  where to remember the greatest timestamp sent, in case the clock is set back")]
 pub(crate) struct Args {
     /// The interface to make and serve
     pub(crate) interface: String,

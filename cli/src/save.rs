@@ -45,7 +45,7 @@ fn merge(file: &Config, state: &DeviceState, addresses: &[Address], mtu: u32) ->
     interface.addresses =
         addresses.iter().copied().filter(|address| meant(*address, &file.interface.addresses)).collect();
     // Only a size the user chose is kept; one that was found out will be found out again.
-    interface.mtu = interface.mtu.and(u16::try_from(mtu).ok());
+    interface.mtu = interface.mtu.and_then(|_| u16::try_from(mtu).ok());
     config.peers = state.peers.iter().map(peer).collect();
     config
 }

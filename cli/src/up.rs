@@ -20,16 +20,21 @@ use std::process::ExitCode;
 /// What `kerntun up` takes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Does what 'wg-quick up' does: makes the interface, gives it keys, peers and addresses, switches it on, sets name
-servers and routes, and runs the hooks. A line [#] is another program being run, [+] a step done, [-] one undone.
+Does what 'wg-quick up' does: makes the interface, gives it keys, peers and addresses,
+switches it on, sets name servers and routes, and runs the hooks. If any of that fails,
+all of it is undone. A line [#] is another program being run, [+] a step done, [-] one undone.
 
 Examples:
   sudo kerntun up wg0            the tunnel of /etc/wireguard/wg0.conf
   sudo kerntun up ./office.conf  the tunnel 'office'
 
 Environment:
-  WG_ENDPOINT_RESOLUTION_RETRIES     how often to try resolving an endpoint's name, or 'infinity' [15]
-  WG_QUICK_USERSPACE_IMPLEMENTATION  the daemon to start where the kernel has no WireGuard [kerntun]")]
+  WG_ENDPOINT_RESOLUTION_RETRIES
+          how often to try resolving an endpoint's name again, or 'infinity' [15]
+  WG_QUICK_USERSPACE_IMPLEMENTATION
+          the daemon to start where the kernel has no WireGuard [kerntun]
+  KERNTUN_STAMP_FILE
+          where the daemon remembers the greatest timestamp sent [/var/lib/kerntun/NAME.stamp]")]
 pub(crate) struct Args {
     /// A configuration file, or the name of an interface for /etc/wireguard/NAME.conf
     #[arg(value_name = "FILE|NAME")]

@@ -69,9 +69,13 @@ fn up_and_down_leave_nothing_behind() {
     let hooks = fs::read_to_string(lab.directory.join("hooks")).unwrap();
     assert_eq!(hooks, format!("pre-up {name}\npost-up {name}\npre-down {name}\npost-down {name}\n"));
     lab.kerntun("a", &["down", &a]).bad(1, "is not up");
-    // The name is free again at once.
+    // The name is free again at once; and a file that was broken since keeps nobody in a tunnel.
     lab.kerntun("a", &["up", &a]).good();
-    lab.kerntun("a", &["down", &a]).good();
+    let broken = format!("{}[Peer]\nPublicKey = nonsense\n", fs::read_to_string(&a).unwrap());
+    lab.write("a", &broken);
+    let said = lab.kerntun("a", &["down", &a]).good();
+    assert!(said.err.contains("without its hooks"), "{}", said.err);
+    assert_eq!(before.0, lab.state("a"));
 }
 
 #[test]
@@ -302,6 +306,9 @@ fn no_permission_no_file_no_driver() {
     lab.sh("a", &format!("ip link add {name} type veth peer name stranger")).good();
     lab.kerntun("a", &["up", &path]).bad(1, "exists already");
     lab.kerntun("a", &["down", &path]).bad(1, "not one of WireGuard");
+    // A mark in the file is no sign of a tunnel.
+    let marked = lab.write("b", &a_config("FwMark = 77", "AllowedIPs = 0.0.0.0/0"));
+    lab.kerntun("b", &["down", &marked]).bad(1, "is not up");
     assert!(lab.sh("a", "ip link").out.contains(&name));
 }
 
