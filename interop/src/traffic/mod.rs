@@ -1,0 +1,5 @@
+//! What goes through the tunnels.
+
+pub mod bulk;
+pub mod echo;
+pub mod flow;

@@ -1,0 +1,12 @@
+//! Tunnels between the `kerntun` program, `wireguard-go` and itself, in network namespaces.
+//!
+//! | file | what |
+//! |---|---|
+//! | `matrix` | both roles, IPv4 and IPv6 outside and inside, preshared keys, sizes, bulk transfers |
+//! | `life` | sessions that outlive something: new keys, new addresses, new ports, and what a restart leaves |
+//! | `configuration` | `wg` and `wg-quick` as they are |
+//! | `daemon` | how the program starts and ends |
+//! | `packets` | what happens to single packets: order, ECN, source addresses, marks, loops, unreachable |
+//! | `hostile` | strangers who send rubbish, to the network and to the configuration socket |
+
+mod matrix;
