@@ -13,7 +13,7 @@ use crate::status::Status;
 use crate::worker::Worker;
 use kerntun_crypto::Fast;
 use kerntun_host::UserHost;
-use kerntun_linux::{LinkEvent, NetlinkWatch, Poller, TunError, Waker};
+use kerntun_linux::{LinkEvent, NetlinkWatch, Poller, Tun, TunError, Waker};
 use kerntun_uapi::Server;
 use kerntun_uapi::server::Ended;
 use parking_lot::Mutex;
@@ -104,7 +104,6 @@ struct Prepared {
 }
 
 fn prepare(options: &Options) -> Result<Prepared, Error> {
-    let workers = options.worker_count();
     keep_secrets()?;
     // Before there is anything to leave behind.
     let signals = listen_to_signals()?;
@@ -114,6 +113,8 @@ fn prepare(options: &Options) -> Result<Prepared, Error> {
     let stamps = Stamps::open(options.stamp_file.clone(), &engine, wall(), now())?;
     let opened = Opened::open(options)?;
     let watch = NetlinkWatch::open(opened.tun.interface.index()).map_err(system("watch the interface"))?;
+    // A queue that nobody reads would swallow its share of the packets.
+    let workers = options.worker_count().max(opened.tun.queues.len());
     let ports = Ports::new(workers, options.udp_offload, options.ipv6);
     Ok(Prepared { opened, engine, stamps, watch, signals, workers, ports })
 }
@@ -139,34 +140,20 @@ impl Prepared {
         let (stop, stopped) = UnixStream::pair().map_err(system("make a socket pair"))?;
         tracing::info!("serving interface {name}: {workers} workers, {} TUN queues", tun.queues.len());
         let ending = thread::scope(|scope| {
-            let shared = &shared;
-            let started = (0..).zip(pollers).try_for_each(|(number, poller)| {
-                let queue = tun.queues.get(number).map(|queue| (queue, true));
-                // More workers than queues: the others share the first one to write.
-                let queue = queue.or_else(|| tun.queues.first().map(|queue| (queue, false)));
-                let Some((queue, reads)) = queue else { return Ok(()) };
-                let worker = Worker::new(shared, number, queue, reads, poller)
-                    .map_err(|error| Ending::failed("wait for the TUN device", error))?;
-                spawn(scope, &format!("worker {number}"), move || worker.run())
-            });
-            let started = started.and_then(|()| {
-                let body = move || {
-                    if let Err(error) = handshakes::run(shared, handshake_poller, stamps) {
+            let started = start_workers(scope, &shared, &tun, pollers).and_then(|()| {
+                spawn(scope, "handshakes", || {
+                    if let Err(error) = handshakes::run(&shared, handshake_poller, stamps) {
                         shared.ends.end(Ending::failed("wait for deadlines", error));
                     }
-                };
-                spawn(scope, "handshakes", body)
-            });
-            let started = started.and_then(|()| {
-                let body = || match server.run(&configurator, stopped.as_fd()) {
+                })?;
+                spawn(scope, "configuration", || match server.run(&configurator, stopped.as_fd()) {
                     Ok(Ended::Stopped) => {}
                     Ok(Ended::SocketRemoved) => shared.ends.end(Ending::SocketRemoved),
                     Err(error) => shared.ends.end(Ending::failed("serve the configuration socket", error)),
-                };
-                spawn(scope, "configuration", body)
+                })
             });
             let ending = match started {
-                Ok(()) => listen(shared, &configurator, control, watch, &signals),
+                Ok(()) => listen(&shared, &configurator, control, watch, &signals),
                 Err(ending) => ending,
             };
             shared.end();
@@ -183,6 +170,23 @@ impl Prepared {
         }
         Ok(())
     }
+}
+
+fn start_workers<'scope>(
+    scope: &'scope thread::Scope<'scope, '_>,
+    shared: &'scope Shared,
+    tun: &'scope Tun,
+    pollers: Vec<Poller>,
+) -> Result<(), Ending> {
+    for (number, poller) in pollers.into_iter().enumerate() {
+        let own = tun.queues.get(number);
+        // More workers than queues: the others share the first one to write.
+        let Some(queue) = own.or_else(|| tun.queues.first()) else { continue };
+        let worker = Worker::new(shared, number, queue, own.is_some(), poller)
+            .map_err(|error| Ending::failed("wait for the TUN device", error))?;
+        spawn(scope, &format!("worker {number}"), move || worker.run())?;
+    }
+    Ok(())
 }
 
 fn spawn<'scope>(
