@@ -196,6 +196,8 @@ impl<H: Host> Device<H> {
         proceed(&identity)
     }
 
+    // A frame of its own: a kernel's stack is small, and only one kind of message is on it at a time.
+    #[inline(never)]
     fn receive_initiation(
         &self,
         now: Instant,
@@ -254,6 +256,7 @@ impl<H: Host> Device<H> {
         }
     }
 
+    #[inline(never)]
     fn receive_response(
         &self,
         now: Instant,
@@ -295,6 +298,7 @@ impl<H: Host> Device<H> {
         Ok(Handled::Connected(peer, Followup { rearm, flush: waiting.then_some(peer) }))
     }
 
+    #[inline(never)]
     fn receive_cookie_reply(&self, now: Instant, message: &CookieReply) -> Result<Handled, Refusal> {
         let peer = self.tables.read(|tables| tables.indices.get(message.receiver)).ok_or(Reason::UnknownIndex)?;
         let refuse = |reason| Refusal { peer: Some(peer), reason };

@@ -31,6 +31,12 @@ impl<const WORDS: usize> Ring<WORDS> {
         Self { greatest: 0, words: [0; WORDS] }
     }
 
+    /// Forgets everything, in place.
+    pub(crate) fn clear(&mut self) {
+        self.greatest = 0;
+        self.words.fill(0);
+    }
+
     /// Whether [`Ring::accept`] would take `counter`: a cheap check before the decryption, which decides nothing.
     pub(crate) fn would_accept(&self, counter: u64) -> bool {
         if counter > self.greatest {

@@ -71,6 +71,21 @@ impl Session {
         }
     }
 
+    /// Puts keys into an empty session, in place: a session is too large to pass through a kernel's stack.
+    fn begin(&mut self, id: u32, keys: SessionKeys, initiator: bool, now: Instant) {
+        self.id = id;
+        self.local_index = keys.local_index;
+        self.remote_index = keys.remote_index;
+        self.initiator = initiator;
+        self.born = now;
+        self.sendable = true;
+        self.rekeyed_late = false;
+        self.send_key = keys.send;
+        self.receive_key = keys.receive;
+        self.next_counter = 0;
+        self.window.clear();
+    }
+
     /// Gives `count` consecutive counters away, never to be given again; `None` if the keys are used up.
     pub(crate) fn reserve(&mut self, now: Instant, count: u32) -> Option<u64> {
         if !self.may_send(now) {
@@ -155,21 +170,8 @@ impl Keypairs {
         now: Instant,
     ) -> Retired {
         self.last_id = self.last_id.wrapping_add(1);
-        let session = Session {
-            id: self.last_id,
-            local_index: keys.local_index,
-            remote_index: keys.remote_index,
-            initiator,
-            born: now,
-            sendable: true,
-            rekeyed_late: false,
-            send_key: keys.send,
-            receive_key: keys.receive,
-            next_counter: 0,
-            window: Window::new(),
-        };
-        if let Some(place) = block.0.get_mut() {
-            *place = session;
+        if let Some(session) = block.0.get_mut() {
+            session.begin(self.last_id, keys, initiator, now);
         }
         let mut retired = Retired::default();
         retired.add(self.previous.take());
