@@ -125,7 +125,8 @@ fn a_flow_keeps_its_order() {
     let flows: Vec<_> = (7000..7004).map(|port| flow(&lab, port)).collect();
     for flow in flows {
         let (sent, received) = flow.join().unwrap();
-        assert!(received > sent / 4, "{received} of {sent}");
+        // How many get through depends on the machine; that it was enough to be out of order, does not.
+        assert!(received > 1000, "{received} of {sent}");
     }
 }
 
@@ -152,8 +153,8 @@ fn flow(lab: &Lab, port: u16) -> std::thread::JoinHandle<(u32, u32)> {
             let mut datagram = vec![0; 8 + (number % 1300) as usize];
             datagram[..8].copy_from_slice(&number.to_be_bytes());
             sent += u32::from(sender.send(&datagram).is_ok());
-            if number % 64 == 63 {
-                std::thread::sleep(Duration::from_micros(200));
+            if number % 32 == 31 {
+                std::thread::sleep(Duration::from_millis(1));
             }
         }
         (sent, reader.join().unwrap())
