@@ -1,0 +1,163 @@
+//! Packets take no memory, and nobody takes or frees memory while holding a lock: watched by an allocator.
+
+mod common;
+use common::*;
+use kerntun_crypto::{Slices, Span};
+use kerntun_engine::config::{Change, PeerChange};
+use kerntun_engine::handshake::Handled;
+use kerntun_engine::host::Rank;
+use kerntun_engine::packet::Incoming;
+use kerntun_engine::peer::Endpoint;
+use kerntun_engine::reason::Reason;
+use kerntun_engine::session::SessionBlock;
+use kerntun_host::Held;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+thread_local! {
+    static CALLS: Cell<usize> = const { Cell::new(0) };
+    static UNDER_LOCK: Cell<Option<Rank>> = const { Cell::new(None) };
+}
+
+struct Watched;
+
+impl Watched {
+    fn note() {
+        CALLS.with(|calls| calls.set(calls.get() + 1));
+        // Configuration may sleep, so it may take memory.
+        if let Some(rank) = kerntun_host::held().filter(|rank| *rank != Rank::Configuration) {
+            UNDER_LOCK.with(|seen| seen.set(Some(rank)));
+        }
+    }
+}
+
+// SAFETY: every call goes to the system's allocator unchanged; the notes beside it take no memory.
+unsafe impl GlobalAlloc for Watched {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        Self::note();
+        // SAFETY: the caller's promise, passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        Self::note();
+        // SAFETY: the caller's promise, passed on.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Watched = Watched;
+
+/// How often memory was taken or freed during `act`, on this thread.
+fn calls<R>(act: impl FnOnce() -> R) -> (usize, R) {
+    let before = CALLS.with(Cell::get);
+    let result = act();
+    (CALLS.with(Cell::get) - before, result)
+}
+
+fn free<R>(what: &str, act: impl FnOnce() -> R) -> R {
+    let (calls, result) = calls(act);
+    assert_eq!(calls, 0, "{what} took or freed memory");
+    result
+}
+
+const A: [u8; 4] = [10, 0, 0, 1];
+const B: [u8; 4] = [10, 0, 0, 2];
+
+#[test]
+fn the_watch_sees_what_it_watches_for() {
+    let (calls, _) = calls(|| vec![0_u8; 100]);
+    assert_eq!(calls, 1);
+    use kerntun_engine::host::Lock;
+    let lock = kerntun_host::UserLock::new(Rank::Peer, ()).unwrap();
+    lock.with(|()| drop(vec![0_u8; 100]));
+    assert_eq!(UNDER_LOCK.with(Cell::take), Some(Rank::Peer));
+}
+
+#[test]
+fn data_and_handshakes_take_no_memory() {
+    let mut pair = Pair::new();
+    let (a, b) = (&pair.a.device, &pair.b.device);
+    let (at_a, at_b) =
+        (Endpoint { remote: pair.a.address, source: None }, Endpoint { remote: pair.b.address, source: None });
+    let packet = ipv4(A, B, b"packet");
+    let (wall, load) = (pair.a.wall(), pair.a.load);
+
+    let held = Held::from_bytes(packet.clone(), 1);
+    let peer = free("route", || a.route(&packet, packet.len())).unwrap();
+    assert!(free("reserve", || a.reserve(START, peer, 1)).is_err());
+    let _ = free("stage", || a.stage(START, peer, held).followup);
+    let due = free("expire", || a.expire(START)).unwrap();
+    let initiation = free("initiate", || a.initiate(START, wall, due.peer)).unwrap();
+    let mut block = SessionBlock::new().ok();
+    let Handled::Reply(response) =
+        free("initiation", || b.receive_handshake(START, initiation.bytes(), &at_a, load, &mut block))
+    else {
+        panic!("no response")
+    };
+    assert!(block.is_none(), "the lent block is the only memory taken");
+    let mut block = SessionBlock::new().ok();
+    let handled = free("response", || a.receive_handshake(START, response.bytes(), &at_b, load, &mut block));
+    assert!(matches!(handled, Handled::Connected(..)) && block.is_none());
+    let (staged, mut job) = free("reserve_staged", || a.reserve_staged(START, peer)).unwrap();
+    let _ = free("flushed", || a.flushed(START, peer));
+
+    let mut buffer = vec![0; 4 * 64];
+    let spans: Vec<_> = (0..4).map(|at| Span { start: at * 64, len: 64 }).collect();
+    for round in 0..100 {
+        if round > 0 {
+            job = free("reserve", || a.reserve(START, peer, 4)).unwrap();
+        }
+        let count = job.count() as usize;
+        for at in 0..count {
+            buffer[at * 64..at * 64 + 16].copy_from_slice(&job.header(at as u32));
+            buffer[at * 64 + 16..at * 64 + 16 + packet.len()].copy_from_slice(&packet);
+        }
+        let spans = &spans[..count];
+        free("seal", || a.seal(&job, &mut Slices { buffer: &mut buffer, spans }));
+        let _ = free("commit_sealed", || a.commit_sealed(START, job, count * 64, true)).unwrap();
+        if round % 7 == 3 {
+            buffer[20] ^= 1;
+        }
+        let mut entries: Vec<_> = spans
+            .iter()
+            .map(|span| Incoming::new(buffer[span.start..].first_chunk().unwrap(), 64, 0).unwrap())
+            .collect();
+        let job = free("admit", || b.admit(START, &mut entries)).unwrap();
+        free("open", || b.open(&job, &mut entries, &mut Slices { buffer: &mut buffer, spans }));
+        let _ = free("commit_opened", || b.commit_opened(START, job, &mut entries, &at_a));
+    }
+    free("drops", || a.count_drop(Some(peer), Reason::SendFailed, 1));
+    free("next_deadline", || a.next_deadline());
+    drop(staged);
+    pair.settle();
+    assert_eq!(UNDER_LOCK.with(Cell::take), None);
+}
+
+#[test]
+fn no_memory_is_taken_or_freed_under_a_lock() {
+    let mut pair = Pair::connected();
+    let lists: Vec<_> = (0..300).map(|n| public_key(&private_key(500 + n))).map(PeerChange::new).collect();
+    for second in 1..400_u64 {
+        pair.run_until(seconds(second));
+        let _ = pair.a.send(&ipv4(A, B, &vec![1; second as usize]));
+        let _ = pair.b.send(&ipv4(B, A, &vec![2; second as usize]));
+        match second % 60 {
+            10 => pair.a.set(Change { peers: &lists, ..Change::default() }),
+            20 => {
+                for change in &lists {
+                    pair.a.set_peer(PeerChange { remove: true, ..change.clone() });
+                }
+            }
+            30 => pair.b.device.configure(|configuration| configuration.forget_sessions()),
+            40 => {
+                pair.b.device.configure(|configuration| configuration.down());
+                pair.b.device.configure(|configuration| configuration.up(seconds(second)));
+            }
+            _ => {}
+        }
+        assert_eq!(UNDER_LOCK.with(Cell::take), None, "at {second} s");
+    }
+    assert!(pair.b.delivered.len() > 300, "{}", pair.b.delivered.len());
+}
