@@ -9,4 +9,6 @@
 //! | `packets` | what happens to single packets: order, ECN, source addresses, marks, loops, unreachable |
 //! | `hostile` | strangers who send rubbish, to the network and to the configuration socket |
 
+mod configuration;
+mod life;
 mod matrix;
