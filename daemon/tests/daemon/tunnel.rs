@@ -120,9 +120,11 @@ fn a_flow_keeps_its_order() {
     }
     let lab = Lab::new(1420, &[("KERNTUN_WORKERS", "4")]);
     lab.connect(0);
-    // Several flows, so that several workers meet at one peer. The first packets of each wait for the handshake, the
-    // next ones come while those are sent.
-    let flows: Vec<_> = (7000..7004).map(|port| flow(&lab, port)).collect();
+    // One flow whose first packets wait for the handshake while the next ones come; then several at once, so that several
+    // workers meet at one peer.
+    let first = flow(&lab, 7000).join().unwrap();
+    assert!(first.1 > 1000, "{first:?}");
+    let flows: Vec<_> = (7001..7005).map(|port| flow(&lab, port)).collect();
     for flow in flows {
         let (sent, received) = flow.join().unwrap();
         // How many get through depends on the machine; that it was enough to be out of order, does not.
@@ -153,8 +155,8 @@ fn flow(lab: &Lab, port: u16) -> std::thread::JoinHandle<(u32, u32)> {
             let mut datagram = vec![0; 8 + (number % 1300) as usize];
             datagram[..8].copy_from_slice(&number.to_be_bytes());
             sent += u32::from(sender.send(&datagram).is_ok());
-            if number % 32 == 31 {
-                std::thread::sleep(Duration::from_millis(1));
+            if number % 64 == 63 {
+                std::thread::sleep(Duration::from_micros(200));
             }
         }
         (sent, reader.join().unwrap())
