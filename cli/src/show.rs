@@ -19,9 +19,8 @@ mod tests;
 mod text;
 mod words;
 
-pub(crate) use drops::meaning;
 pub(crate) use paint::Paint;
-pub(crate) use snapshot::{Kind, Snapshot, names, resolve};
+pub(crate) use snapshot::{Kind, Snapshot, base64, names, resolve};
 pub(crate) use words::{bytes, duration};
 
 use crate::failure::Failure;

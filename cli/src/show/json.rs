@@ -77,6 +77,7 @@ fn interface(snapshot: &Snapshot, secrets: bool) -> Interface {
         implementation: match snapshot.kind {
             Kind::Kerntun => "kerntun",
             Kind::Other => "other",
+            Kind::Kernel => "kernel",
         },
         public_key: snapshot.public_key().map(|key| key.to_string()),
         private_key: secret(state.private_key.as_ref(), secrets),

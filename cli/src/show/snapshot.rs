@@ -4,6 +4,10 @@ use crate::failure::Failure;
 use kerntun_config as config;
 use kerntun_uapi::{Client, ClientError, DeviceState, DiagnosticEntry, InterfaceName, PeerState, PublicKey, Section};
 use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Where the kernel lists the interfaces of this network namespace.
+const LINKS: &str = "/sys/class/net";
 
 /// Drops by the name of their reason; only reasons that occurred.
 pub(crate) type Drops = BTreeMap<String, u64>;
@@ -15,6 +19,8 @@ pub(crate) enum Kind {
     Kerntun,
     /// Another user-space implementation.
     Other,
+    /// The kernel.
+    Kernel,
 }
 
 /// An interface at one moment.
@@ -39,16 +45,22 @@ pub(crate) fn resolve(name: &str) -> Result<InterfaceName, Failure> {
         .map_err(|error| Failure::usage(format!("'{}' is no interface: {error}", name.escape_debug())))
 }
 
-/// The names of all interfaces that a user-space daemon serves, sorted.
+/// The names of all WireGuard interfaces, sorted.
 ///
 /// # Errors
 /// When the directory of the sockets cannot be read.
 pub(crate) fn names() -> Result<Vec<InterfaceName>, Failure> {
-    kerntun_uapi::client::interfaces().map_err(|error| {
+    let mut names = kerntun_uapi::client::interfaces().map_err(|error| {
         let failure =
             Failure::new(format!("cannot look for interfaces in {}: {error}", kerntun_uapi::SOCKET_DIRECTORY));
         failure.maybe_help((error.kind() == std::io::ErrorKind::PermissionDenied).then_some("run this as root"))
-    })
+    })?;
+    let links = std::fs::read_dir(LINKS).into_iter().flatten().flatten();
+    let links = links.filter_map(|link| InterfaceName::new(link.file_name().to_str()?).ok());
+    names.extend(links.filter(is_served_by_kernel));
+    names.sort();
+    names.dedup();
+    Ok(names)
 }
 
 impl Snapshot {
@@ -57,6 +69,12 @@ impl Snapshot {
     /// # Errors
     /// When there is none, or it does not answer.
     pub(crate) fn take(name: &InterfaceName) -> Result<Self, Failure> {
+        if is_served_by_kernel(name) {
+            let state = crate::kernel::get(&config::InterfaceName::new(name.as_str()).map_err(|error| {
+                Failure::new(format!("the interface {name} has a name that no configuration can have: {error}"))
+            })?)?;
+            return Ok(Self { name: name.clone(), kind: Kind::Kernel, state, entries: Vec::new() });
+        }
         let client = Client::new(name.clone());
         let state = client.get().map_err(|error| explain(name, &error))?;
         // Whoever answered the first request and not the second is another implementation, or is ending.
@@ -115,13 +133,14 @@ fn explain(name: &InterfaceName, error: &ClientError) -> Failure {
     if !matches!(error, ClientError::NoSuchInterface { .. }) {
         return failure;
     }
-    let link = std::path::Path::new("/sys/class/net").join(name.as_str());
-    let help = match std::fs::read_to_string(link.join("uevent")) {
-        Ok(uevent) if uevent.contains("DEVTYPE=wireguard") => {
-            format!("{name} is served by the kernel, which this command does not ask yet: use 'wg show {name}'")
-        }
-        Ok(_) => format!("there is an interface {name}, but it is no WireGuard interface, or its daemon has ended"),
-        Err(_) => "'kerntun show interfaces' lists what there is".to_owned(),
-    };
-    failure.help(help)
+    failure.help(if Path::new(LINKS).join(name.as_str()).exists() {
+        format!("there is an interface {name}, but it is no WireGuard interface, or its daemon has ended")
+    } else {
+        "'kerntun show interfaces' lists what there is".to_owned()
+    })
+}
+
+fn is_served_by_kernel(name: &InterfaceName) -> bool {
+    let uevent = std::fs::read_to_string(Path::new(LINKS).join(name.as_str()).join("uevent"));
+    uevent.is_ok_and(|uevent| uevent.lines().any(|line| line == "DEVTYPE=wireguard"))
 }
