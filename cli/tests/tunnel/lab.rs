@@ -105,9 +105,9 @@ impl Lab {
         self.sh(side, script).out
     }
 
-    /// Whether a side reaches an address.
+    /// Whether a side reaches an address, given time to lose the first handshake and try again after five seconds.
     pub(crate) fn reaches(&self, side: &str, address: &str) -> bool {
-        self.sh(side, &format!("ping -c 1 -W 3 {address}")).code == Some(0)
+        self.sh(side, &format!("ping -c 8 -i 1 -W 2 {address}")).code == Some(0)
     }
 
     /// A UDP socket in a side, bound to a port of both families.

@@ -133,16 +133,20 @@ fn an_interrupt_undoes() {
     let Some(lab) = Lab::new("an_interrupt_undoes") else { return };
     let before = lab.state("a");
     let mark = lab.directory.join("reached");
-    let hook = format!("PostUp = touch {}; sleep 60", mark.display());
-    let path = lab.write("a", &a_config(&format!("{ADDRESS}\n{hook}"), "AllowedIPs = 0.0.0.0/0"));
-    // As a terminal does it: the signal goes to all in the foreground.
-    let mut command = lab.command("a", KERNTUN);
-    let child = command.args(["up", &path]).process_group(0).stderr(Stdio::piped()).spawn().unwrap();
-    until("the hook runs", || mark.exists());
-    sh(&format!("kill -INT -{}", child.id())).good();
-    let said = said(child.wait_with_output().unwrap()).bad(1, "error: ");
-    assert!(said.err.contains("[-] remove the interface"), "{}", said.err);
-    assert_eq!(before, lab.state("a"));
+    // A terminal sends its signal to all in the foreground, so the hook ends too; others send theirs to us alone, and
+    // the hook goes well.
+    for (hook, target, signal) in [("sleep 60", "-", "INT"), ("sleep 1", "", "TERM")] {
+        let hook = format!("PostUp = touch {}; {hook}", mark.display());
+        let path = lab.write("a", &a_config(&format!("{ADDRESS}\n{hook}"), "AllowedIPs = 0.0.0.0/0"));
+        let mut command = lab.command("a", KERNTUN);
+        let child = command.args(["up", &path]).process_group(0).stderr(Stdio::piped()).spawn().unwrap();
+        until("the hook runs", || mark.exists());
+        sh(&format!("kill -{signal} {target}{}", child.id())).good();
+        let said = said(child.wait_with_output().unwrap()).bad(1, "error: ");
+        assert!(said.err.contains("[-] remove the interface"), "{}", said.err);
+        assert_eq!(before, lab.state("a"));
+        fs::remove_file(&mark).unwrap();
+    }
 }
 
 #[test]
@@ -199,6 +203,9 @@ fn down_cleans_up_after_a_killed_daemon() {
     let hook = format!("PostDown = touch {}", gone.display());
     let path = lab.write("a", &a_config(&format!("{ADDRESS}\n{hook}"), "AllowedIPs = 0.0.0.0/0, ::/0"));
     lab.kerntun("a", &["up", &path]).good();
+    // And one that came up later.
+    let (add, remove) = ("ip rule add not fwmark 98 table 98", "ip rule del not fwmark 98 table 98");
+    lab.sh("a", &format!("{add}; ip rule add pref 9 table main suppress_prefixlength 0")).good();
     let pids = sh(&format!("ip netns pids {}", lab.namespace("a"))).good().out;
     let pid = pids.trim();
     assert!(!pid.is_empty() && !pid.contains('\n'), "one daemon is expected in this namespace: {pids}");
@@ -206,6 +213,7 @@ fn down_cleans_up_after_a_killed_daemon() {
     until("the interface is gone", || !lab.sh("a", "ip link").out.contains(&lab.tunnel("a")));
     assert_ne!(before, lab.state("a"), "rules and firewall outlive the daemon");
     lab.kerntun("a", &["down", &path]).good();
+    lab.sh("a", &format!("{remove} && ip rule del pref 9 table main suppress_prefixlength 0")).good();
     assert_eq!(before, lab.state("a"));
     assert!(gone.exists());
     assert!(!fs::exists(format!("/var/run/wireguard/{}.sock", lab.tunnel("a"))).unwrap());
