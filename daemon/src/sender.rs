@@ -164,17 +164,19 @@ impl<'d> Sender<'d> {
             let datagrams = u32::try_from(datagrams).unwrap_or(u32::MAX);
             self.shared.engine.count_drop(peer, Reason::SendFailed, datagrams);
         };
+        let peer_at = |at| self.receivers.iter().find(|(address, _)| *address == at).map(|(_, peer)| *peer);
         for event in self.queue.events() {
             match event {
                 SendEvent::Dropped { destination, datagrams, error } => {
                     let datagrams = datagrams as u64;
-                    let peer =
-                        self.receivers.iter().find(|(address, _)| *address == destination).map(|(_, peer)| *peer);
-                    count(peer, datagrams);
+                    count(peer_at(destination), datagrams);
                     lost = lost.saturating_sub(datagrams);
                     self.shared.status.send_failed(destination, &error);
                 }
-                SendEvent::SourceLost { .. } => self.shared.ends.forget_sources(),
+                SendEvent::SourceLost { destination, .. } => match peer_at(destination) {
+                    Some(peer) => self.shared.engine.forget_source(peer),
+                    None => self.shared.ends.forget_sources(),
+                },
                 SendEvent::GsoRefused { destination, stride, error } => {
                     tracing::info!(
                         "no segmentation offload for datagrams of {stride} bytes towards {destination} for a minute ({error}): sending them one by one"

@@ -199,6 +199,12 @@ impl<H: Host> Device<H> {
         }
     }
 
+    /// Lets the operating system choose anew from which local address `peer` is reached: the one its packets came in on
+    /// has gone.
+    pub fn forget_source(&self, peer: PeerRef) {
+        self.with_peer(peer, Peer::forget_source);
+    }
+
     /// How many packets the device dropped for `reason`, those of known peers included.
     pub fn drops(&self, reason: Reason) -> usize {
         self.drops.get(reason)
