@@ -6,6 +6,8 @@ use crate::netlink::{Netlink, address, route};
 use crate::show::{Kind, Snapshot, base64, since_epoch};
 use kerntun_config::{AllowedIp, ConfigPath, Endpoint, Host, Parser, load};
 use kerntun_uapi::{PeerState, Section};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{LinkFlags, LinkMessage};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
 /// Everything about one interface.
@@ -14,7 +16,7 @@ pub(crate) fn gather(snapshot: &Snapshot) -> Facts {
     let mut netlink = Netlink::route().ok();
     let own = netlink.as_mut().and_then(|netlink| Link::find(netlink, name).ok().flatten());
     let index = own.as_ref().map(|link| link.index);
-    let link = own.and_then(|link| Some(link_facts(netlink.as_mut()?, name, &link)));
+    let link = own.and_then(|link| Some(link_facts(netlink.as_mut()?, &link)));
     let peers = snapshot.peers().into_iter().map(|state| peer(snapshot, state, netlink.as_mut(), index));
     Facts {
         peers: peers.collect(),
@@ -30,17 +32,21 @@ pub(crate) fn gather(snapshot: &Snapshot) -> Facts {
     }
 }
 
-fn link_facts(netlink: &mut Netlink, name: &str, link: &Link) -> LinkFacts {
+fn link_facts(netlink: &mut Netlink, link: &Link) -> LinkFacts {
     let addresses = address::list(netlink, link.index).unwrap_or_default();
-    // The first flag is IFF_UP. TUN interfaces have the operational state "unknown", so that would not tell.
-    let flags = std::fs::read_to_string(format!("/sys/class/net/{name}/flags")).unwrap_or_default();
-    let flags = u32::from_str_radix(flags.trim().trim_start_matches("0x"), 16);
     LinkFacts {
-        up: flags.is_ok_and(|flags| flags & 1 != 0),
+        up: is_up(netlink, link.index),
         mtu: link.mtu,
         has_ipv6: addresses.iter().any(|address| address.ip().is_ipv6()),
         has_address: !addresses.is_empty(),
     }
+}
+
+fn is_up(netlink: &mut Netlink, index: u32) -> bool {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    let answer = netlink.get(RouteNetlinkMessage::GetLink(message));
+    matches!(answer, Ok(Some(RouteNetlinkMessage::NewLink(link))) if link.header.flags.contains(LinkFlags::Up))
 }
 
 fn peer(snapshot: &Snapshot, state: &PeerState, mut netlink: Option<&mut Netlink>, index: Option<u32>) -> PeerFacts {

@@ -1,13 +1,11 @@
 //! Asking the daemons.
 
 use crate::failure::Failure;
+use crate::netlink::Netlink;
+use crate::netlink::link::Link;
 use kerntun_config as config;
 use kerntun_uapi::{Client, ClientError, DeviceState, DiagnosticEntry, InterfaceName, PeerState, PublicKey, Section};
 use std::collections::BTreeMap;
-use std::path::Path;
-
-/// Where the kernel lists the interfaces of this network namespace.
-const LINKS: &str = "/sys/class/net";
 
 /// Drops by the name of their reason; only reasons that occurred.
 pub(crate) type Drops = BTreeMap<String, u64>;
@@ -55,9 +53,10 @@ pub(crate) fn names() -> Result<Vec<InterfaceName>, Failure> {
             Failure::new(format!("cannot look for interfaces in {}: {error}", kerntun_uapi::SOCKET_DIRECTORY));
         failure.maybe_help((error.kind() == std::io::ErrorKind::PermissionDenied).then_some("run this as root"))
     })?;
-    let links = std::fs::read_dir(LINKS).into_iter().flatten().flatten();
-    let links = links.filter_map(|link| InterfaceName::new(link.file_name().to_str()?).ok());
-    names.extend(links.filter(is_served_by_kernel));
+    let links = nix::net::if_::if_nameindex().ok();
+    let links = links.iter().flat_map(|links| links.iter());
+    let links = links.filter_map(|link| InterfaceName::new(link.name().to_str().ok()?).ok());
+    names.extend(links.filter(|name| kind_of(name).is_some_and(|kind| kind == "wireguard")));
     names.sort();
     names.dedup();
     Ok(names)
@@ -69,7 +68,7 @@ impl Snapshot {
     /// # Errors
     /// When there is none, or it does not answer.
     pub(crate) fn take(name: &InterfaceName) -> Result<Self, Failure> {
-        if is_served_by_kernel(name) {
+        if kind_of(name).is_some_and(|kind| kind == "wireguard") {
             let state = crate::kernel::get(&config::InterfaceName::new(name.as_str()).map_err(|error| {
                 Failure::new(format!("the interface {name} has a name that no configuration can have: {error}"))
             })?)?;
@@ -133,14 +132,16 @@ fn explain(name: &InterfaceName, error: &ClientError) -> Failure {
     if !matches!(error, ClientError::NoSuchInterface { .. }) {
         return failure;
     }
-    failure.help(if Path::new(LINKS).join(name.as_str()).exists() {
+    failure.help(if kind_of(name).is_some() {
         format!("there is an interface {name}, but it is no WireGuard interface, or its daemon has ended")
     } else {
         "'kerntun show interfaces' lists what there is".to_owned()
     })
 }
 
-fn is_served_by_kernel(name: &InterfaceName) -> bool {
-    let uevent = std::fs::read_to_string(Path::new(LINKS).join(name.as_str()).join("uevent"));
-    uevent.is_ok_and(|uevent| uevent.lines().any(|line| line == "DEVTYPE=wireguard"))
+/// What made the interface of this name, in the kernel's words: empty for a physical one, none for no interface.
+fn kind_of(name: &InterfaceName) -> Option<String> {
+    let mut netlink = Netlink::route().ok()?;
+    let link = Link::find(&mut netlink, name.as_str()).ok()??;
+    Some(link.kind.unwrap_or_default())
 }

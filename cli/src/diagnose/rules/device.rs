@@ -7,8 +7,12 @@ use super::{ago, count};
 /// 2025-01-01: the clock of a machine that runs this program cannot be before.
 const THIS_PROGRAM: u64 = 1_735_689_600;
 
-/// What the daemon's own stamps may be ahead of its clock without the clock having been set.
+/// Seconds by which clocks differ without anything being wrong.
 const CLOCK_TOLERANCE: u64 = 5;
+
+/// Seconds that the daemon's stamps may be ahead of its clock: after a crash it goes on from a stamp that it had reserved
+/// for the next ten minutes.
+const STAMP_TOLERANCE: u64 = 660;
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -64,7 +68,7 @@ fn clock(facts: &Facts) -> Option<Finding> {
             "this machine's clock is years behind: peers that have seen later handshakes from it refuse new ones";
         return Some(clock_behind(what.to_owned()));
     }
-    if stamp > facts.now.saturating_add(CLOCK_TOLERANCE) {
+    if stamp > facts.now.saturating_add(STAMP_TOLERANCE) {
         return Some(clock_behind(format!(
             "this machine's clock was set back by {} or more since it last sent a handshake; kerntun goes on with later \
              timestamps, but after a restart peers refuse its handshakes until the clock has caught up",
