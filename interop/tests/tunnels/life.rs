@@ -24,7 +24,7 @@ fn roam(left: Program, right: Program, outer: Family) {
     let back = Flow::start(&tunnel.site.right, &tunnel.site.left, Family::V6.inner(1), Pace::GENTLE);
     for (mover, other, old, new, port) in [(one, two, 1, 11, 40_001), (two, one, 2, 12, 40_002)] {
         move_address(mover, outer, old, new);
-        // wireguard-go drops a source address that has gone only where the kernel says EINVAL, which new kernels do not for
+        // wireguard-go drops a source address that has gone only where the kernel says EINVAL; new kernels say ENETUNREACH for
         // IPv4. Another port makes it forget all of them.
         if (mover.program, outer) != (WireguardGo, Family::V4) {
             expect_at(other, mover, SocketAddr::new(outer.outer(new), PORT));

@@ -10,5 +10,7 @@
 //! | `hostile` | strangers who send rubbish, to the network and to the configuration socket |
 
 mod configuration;
+mod daemon;
 mod life;
 mod matrix;
+mod packets;

@@ -1,0 +1,241 @@
+//! What happens to single packets.
+
+use kerntun_interop::namespace::check;
+use kerntun_interop::program::Program::{Kerntun, WireguardGo};
+use kerntun_interop::requirements::met;
+use kerntun_interop::site::Family;
+use kerntun_interop::tap::{Datagram, Tap};
+use kerntun_interop::traffic::echo::{Pinger, is_unreachable, reach};
+use kerntun_interop::traffic::flow::{Flow, Pace};
+use kerntun_interop::tunnel::{Initiator, PORT, Plan, Tunnel};
+use kerntun_interop::wait::{SOON, wait_until};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::{Ipv4RecvErr, Ipv4Tos, Ipv6RecvErr, Ipv6TClass};
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::thread::sleep;
+use std::time::Duration;
+
+/// The datagrams of one flow come out in the order in which they went in, however fast they come.
+#[test]
+fn order() {
+    if !met("order", &[]) {
+        return;
+    }
+    let tunnel = Tunnel::planned(Kerntun, Kerntun, Plan::default());
+    tunnel.exchange();
+    let paces = [(1200, 1), (1200, 40), (64, 60)];
+    for (size, together) in paces {
+        let pace = Pace { size, together, pause: Duration::ZERO };
+        let flows = Family::BOTH.map(|family| {
+            let there = Flow::start(&tunnel.site.left, &tunnel.site.right, family.inner(2), pace);
+            let back = Flow::start(&tunnel.site.right, &tunnel.site.left, family.inner(1), pace);
+            [there, back]
+        });
+        sleep(Duration::from_secs(2));
+        for report in flows.into_iter().flatten().map(Flow::finish) {
+            assert_eq!(report.disordered, 0, "{pace:?}: {report:?}");
+            assert!(report.received > 1000, "{pace:?}: {report:?}");
+        }
+    }
+}
+
+/// The outer header shows the inner ECN bits and nothing else of the traffic class (RFC 6040); a mark of congestion
+/// that a router puts on the outer header arrives on the inner one. Handshakes have a class of their own.
+#[test]
+fn congestion_marks() {
+    if !met("congestion marks", &["nft"]) {
+        return;
+    }
+    const NOT_ECT: u8 = 0;
+    const ECT_1: u8 = 1;
+    const ECT_0: u8 = 2;
+    const CE: u8 = 3;
+    const DSCP: u8 = 0x28;
+    for outer in Family::BOTH {
+        let tunnel = Tunnel::planned(Kerntun, Kerntun, Plan { outer, ..Plan::default() });
+        let tap = Tap::new(&tunnel.site.right);
+        tunnel.exchange();
+        let handshakes = |datagram: &&Datagram| matches!(datagram.message_type(), Some(1 | 2));
+        let seen = tap.datagrams();
+        assert!(seen.iter().filter(handshakes).count() >= 2);
+        assert!(seen.iter().filter(handshakes).all(|datagram| datagram.tos == 0x88), "DSCP AF41 as the kernel's");
+        for (ecn, marked) in
+            [(NOT_ECT, false), (ECT_1, false), (ECT_0, false), (CE, false), (ECT_0, true), (ECT_1, true)]
+        {
+            if marked {
+                mark_congestion(&tunnel, outer);
+            }
+            for family in Family::BOTH {
+                let expected = if marked { CE } else { ecn };
+                send_with_class(&tunnel, family, DSCP | ecn);
+                let mut seen = Vec::new();
+                wait_until("the datagram arrives", SOON, || {
+                    seen.extend(tap.datagrams());
+                    seen.iter().any(|datagram| datagram.destination == family.inner(2))
+                });
+                let inner = seen.iter().find(|datagram| datagram.destination == family.inner(2)).unwrap();
+                assert_eq!(inner.tos, DSCP | expected, "inner {family:?} in {outer:?}, sent {ecn}, marked {marked}");
+                let outer = seen.iter().find(|datagram| datagram.message_type() == Some(4)).unwrap();
+                // The tap looks before the router, which is a firewall rule, marks.
+                assert_eq!(outer.tos, ecn, "outer of {family:?}");
+            }
+        }
+    }
+}
+
+fn send_with_class(tunnel: &Tunnel, family: Family, class: u8) {
+    let any: IpAddr = if family == Family::V4 { [0; 4].into() } else { [0; 16].into() };
+    let socket = tunnel.site.left.enter(|| UdpSocket::bind((any, 0))).unwrap();
+    match family {
+        Family::V4 => setsockopt(&socket, Ipv4Tos, &i32::from(class)).unwrap(),
+        Family::V6 => setsockopt(&socket, Ipv6TClass, &i32::from(class)).unwrap(),
+    }
+    socket.send_to(b"how are you marked?", SocketAddr::new(family.inner(2), 9)).unwrap();
+}
+
+/// Lets the right side's cable say of every datagram for the tunnel that it has met congestion.
+fn mark_congestion(tunnel: &Tunnel, outer: Family) {
+    let ip = if outer == Family::V4 { "ip" } else { "ip6" };
+    let rules = format!(
+        "flush ruleset\ntable inet kti {{\nchain marks {{\ntype filter hook prerouting priority 0\n\
+         iifname cable udp dport {PORT} {ip} ecn set ce\n}}\n}}\n"
+    );
+    check(tunnel.site.right.command("nft").arg(rules));
+}
+
+/// Answers leave from the address that was asked, as long as it is there.
+#[test]
+fn source_addresses() {
+    if !met("source addresses", &[]) {
+        return;
+    }
+    for outer in Family::BOTH {
+        let tunnel = Tunnel::new(Kerntun, Kerntun);
+        let (prefix, nodad) = if outer == Family::V4 { (24, "") } else { (64, "nodad") };
+        tunnel.site.right.ip(&format!("addr add {}/{prefix} dev cable {nodad}", outer.outer(22)));
+        let plan = Plan { outer, initiator: Initiator::Left, ..Plan::default() };
+        tunnel.configure(plan);
+        let asked = SocketAddr::new(outer.outer(22), PORT);
+        tunnel.left.set(&format!("peer {} endpoint {asked}", tunnel.right.keys.public_text()));
+        tunnel.exchange();
+        assert_eq!(tunnel.left.endpoint_of(&tunnel.right), Some(asked));
+        // Sticky, but not too sticky.
+        tunnel.site.right.ip(&format!("addr del {}/{prefix} dev cable", outer.outer(22)));
+        reach(&tunnel.site.right, Family::V4.inner(1));
+        let other = SocketAddr::new(outer.outer(2), PORT);
+        assert_eq!(tunnel.left.endpoint_of(&tunnel.right), Some(other));
+    }
+}
+
+/// The way to the endpoint leads into the tunnel itself: nothing passes, nothing melts, and it works again when the
+/// route is right again.
+#[test]
+fn endpoint_behind_the_tunnel() {
+    if !met("endpoint behind the tunnel", &[]) {
+        return;
+    }
+    for outer in Family::BOTH {
+        let tunnel = Tunnel::planned(Kerntun, Kerntun, Plan { outer, ..Plan::default() });
+        tunnel.exchange();
+        let (left, site) = (&tunnel.left, &tunnel.site);
+        let key = tunnel.right.keys.public_text();
+        left.set(&format!("peer {key} allowed-ips 0.0.0.0/0,::/0"));
+        let prefix = if outer == Family::V4 { 32 } else { 128 };
+        let route = format!("{}/{prefix} dev {}", outer.outer(2), left.interface);
+        site.left.ip(&format!("route add {route}"));
+        let mut pinger = Pinger::new(&site.left, Family::V4.inner(2));
+        for _ in 0..5 {
+            let _ = pinger.ping(1000, Duration::from_millis(100));
+        }
+        // Whatever goes round has had its time. From now on it has to be quiet.
+        sleep(Duration::from_secs(1));
+        let packets = || {
+            let text = site.left.ip(&format!("-s -s link show {}", left.interface));
+            let line = text.lines().skip_while(|line| !line.contains("TX:")).nth(1).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+        };
+        let before = (packets(), left.processor_time());
+        sleep(Duration::from_secs(1));
+        let after = (packets(), left.processor_time());
+        assert!(after.0 - before.0 < 100, "{} packets in a second with nothing to do", after.0 - before.0);
+        assert!(after.1 - before.1 < 50, "{} hundredths of a second of work with nothing to do", after.1 - before.1);
+        assert!(left.show("").contains("peer: "), "it still answers");
+        site.left.ip(&format!("route del {route}"));
+        reach(&site.left, Family::V4.inner(2));
+    }
+}
+
+/// Everything the daemon sends bears the mark, and only marked packets find their way here.
+#[test]
+fn firewall_mark() {
+    if !met("firewall mark", &[]) {
+        return;
+    }
+    for outer in Family::BOTH {
+        let tunnel = Tunnel::planned(Kerntun, Kerntun, Plan { outer, initiator: Initiator::Left, ..Plan::default() });
+        tunnel.exchange();
+        let (version, prefix) = if outer == Family::V4 { ("-4", 32) } else { ("-6", 128) };
+        let namespace = &tunnel.site.left;
+        let to = format!("{}/{prefix}", outer.outer(2));
+        namespace.ip(&format!("{version} route add {to} dev cable table 77"));
+        namespace.ip(&format!("{version} rule add fwmark 0x1234 table 77"));
+        namespace.ip(&format!("{version} route add unreachable {to}"));
+        assert!(is_unreachable(namespace, Family::V4.inner(2)), "no way without the mark");
+        tunnel.left.set("fwmark 0x1234");
+        assert_eq!(tunnel.left.show("fwmark").trim(), "0x1234");
+        reach(namespace, Family::V4.inner(2));
+        // Another socket bears it too.
+        tunnel.left.set("listen-port 40003");
+        reach(namespace, Family::V4.inner(2));
+        tunnel.left.set("fwmark 0");
+        assert!(is_unreachable(namespace, Family::V4.inner(2)), "no way without the mark");
+    }
+}
+
+/// Who sends into the tunnel where nobody is, or to a peer of whom nobody knows where it is, is told so at once.
+#[test]
+fn unreachable() {
+    if !met("unreachable", &[]) {
+        return;
+    }
+    let tunnel = Tunnel::planned(Kerntun, Kerntun, Plan { initiator: Initiator::Right, ..Plan::default() });
+    for (host, what) in [(2, "no endpoint"), (99, "no peer")] {
+        for family in Family::BOTH {
+            let any: IpAddr = if family == Family::V4 { [0; 4].into() } else { [0; 16].into() };
+            let socket = tunnel.site.left.enter(|| UdpSocket::bind((any, 0))).unwrap();
+            tunnel.site.left.enter(|| socket.connect(SocketAddr::new(family.inner(host), 9))).unwrap();
+            // Without this, Linux keeps such news from UDP sockets.
+            match family {
+                Family::V4 => setsockopt(&socket, Ipv4RecvErr, &true).unwrap(),
+                Family::V6 => setsockopt(&socket, Ipv6RecvErr, &true).unwrap(),
+            }
+            socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            socket.send(b"is there anybody?").unwrap();
+            let error = socket.recv(&mut [0; 9]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::HostUnreachable, "{what}, {family:?}: {error}");
+        }
+    }
+}
+
+/// The MTU of both interfaces changes while packets flow, and the largest packets still pass.
+#[test]
+fn another_mtu() {
+    if !met("another MTU", &["wireguard-go"]) {
+        return;
+    }
+    for right in [Kerntun, WireguardGo] {
+        let tunnel = Tunnel::planned(Kerntun, right, Plan::default());
+        tunnel.exchange();
+        for mtu in [1300, 9000, 576, 1420] {
+            for end in [&tunnel.left, &tunnel.right] {
+                end.namespace.ip(&format!("link set {} mtu {mtu}", end.interface));
+            }
+            let mut pinger = Pinger::new(&tunnel.site.left, Family::V4.inner(2));
+            for len in [mtu - 28, mtu - 29, 2 * mtu] {
+                let passes = (0..10).any(|_| pinger.ping(len, Duration::from_millis(300)));
+                assert!(passes, "{right:?}: {len} bytes of data at an MTU of {mtu}");
+            }
+        }
+    }
+}
