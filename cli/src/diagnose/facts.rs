@@ -29,7 +29,6 @@ pub(crate) struct Facts {
 pub(crate) struct LinkFacts {
     pub(crate) up: bool,
     pub(crate) mtu: u32,
-    pub(crate) has_ipv6: bool,
     pub(crate) has_address: bool,
 }
 
@@ -43,7 +42,6 @@ pub(crate) struct PeerFacts {
     pub(crate) last_handshake: Option<u64>,
     pub(crate) received: u64,
     pub(crate) sent: u64,
-    pub(crate) keepalive: u16,
     pub(crate) has_preshared_key: bool,
     pub(crate) allowed_ips: Vec<AllowedIp>,
     pub(crate) counters: Counters,
@@ -118,11 +116,6 @@ impl Counters {
     /// A text.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
-    }
-
-    /// A yes.
-    pub(crate) fn yes(&self, name: &str) -> bool {
-        self.text(name) == Some("yes")
     }
 }
 

@@ -34,12 +34,7 @@ pub(crate) fn gather(snapshot: &Snapshot) -> Facts {
 
 fn link_facts(netlink: &mut Netlink, link: &Link) -> LinkFacts {
     let addresses = address::list(netlink, link.index).unwrap_or_default();
-    LinkFacts {
-        up: is_up(netlink, link.index),
-        mtu: link.mtu,
-        has_ipv6: addresses.iter().any(|address| address.ip().is_ipv6()),
-        has_address: !addresses.is_empty(),
-    }
+    LinkFacts { up: is_up(netlink, link.index), mtu: link.mtu, has_address: !addresses.is_empty() }
 }
 
 fn is_up(netlink: &mut Netlink, index: u32) -> bool {
@@ -60,7 +55,6 @@ fn peer(snapshot: &Snapshot, state: &PeerState, mut netlink: Option<&mut Netlink
         last_handshake: state.last_handshake.map(|at| at.as_secs()),
         received: state.rx_bytes,
         sent: state.tx_bytes,
-        keepalive: state.persistent_keepalive_interval,
         has_preshared_key: state.preshared_key.is_some(),
         allowed_ips,
         counters: counters(snapshot, Section::Peer(state.public_key)),

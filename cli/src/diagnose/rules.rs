@@ -9,7 +9,7 @@ mod tests;
 mod traffic;
 
 use super::facts::{Facts, PeerFacts};
-use super::finding::{Finding, Severity};
+use super::finding::Finding;
 use crate::show::{Paint, bytes, duration};
 
 /// All there is to say: about the interface first, then peer by peer, the worst first.

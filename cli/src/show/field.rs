@@ -1,4 +1,4 @@
-//! Single fields for scripts: the names and forms of `wg show INTERFACE FIELD`.
+//! Single fields for scripts: the names and forms of `wg show INTERFACE FIELD`, which lists peers unsorted.
 
 use super::snapshot::{Snapshot, base64};
 use kerntun_config::Key;
@@ -53,9 +53,9 @@ impl Field {
                 let (private, mark) = (private(), mark(state.fwmark));
                 let text = format!("{}\t{}\t{}\t{mark}", private.as_str(), public(), state.listen_port);
                 line(&Zeroizing::new(text));
-                snapshot.peers().into_iter().for_each(|peer| line(&dump(peer)));
+                state.peers.iter().for_each(|peer| line(&dump(peer)));
             }
-            _ => snapshot.peers().into_iter().for_each(|peer| line(&self.of_peer(peer))),
+            _ => state.peers.iter().for_each(|peer| line(&self.of_peer(peer))),
         }
     }
 

@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 /// Drops by the name of their reason; only reasons that occurred.
 pub(crate) type Drops = BTreeMap<String, u64>;
 
+/// An interface that could not be asked, and why.
+pub(crate) type Unasked = (InterfaceName, Failure);
+
 /// Who serves an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -86,7 +89,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// When not even their names can be had.
-    pub(crate) fn take_all() -> Result<(Vec<Self>, Vec<(InterfaceName, Failure)>), Failure> {
+    pub(crate) fn take_all() -> Result<(Vec<Self>, Vec<Unasked>), Failure> {
         let (mut taken, mut failures) = (Vec::new(), Vec::new());
         for name in names()? {
             match Self::take(&name) {

@@ -14,13 +14,13 @@ use std::time::Duration;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-pub struct Lab {
-    pub west: Side,
-    pub east: Side,
+pub(crate) struct Lab {
+    pub(crate) west: Side,
+    pub(crate) east: Side,
 }
 
-pub struct Side {
-    pub name: String,
+pub(crate) struct Side {
+    pub(crate) name: String,
     number: u8,
     jobs: Sender<Job>,
     task: i32,
@@ -28,14 +28,14 @@ pub struct Side {
 }
 
 /// What one side is told of the other.
-pub struct Setup {
-    pub peer_key: [u8; 32],
-    pub preshared: Option<[u8; 32]>,
-    pub endpoint: Option<SocketAddr>,
-    pub allowed: Vec<IpAddr>,
+pub(crate) struct Setup {
+    pub(crate) peer_key: [u8; 32],
+    pub(crate) preshared: Option<[u8; 32]>,
+    pub(crate) endpoint: Option<SocketAddr>,
+    pub(crate) allowed: Vec<IpAddr>,
 }
 
-pub fn may_run(test: &str) -> bool {
+pub(crate) fn may_run(test: &str) -> bool {
     let missing = if !nix::unistd::geteuid().is_root() {
         "not root"
     } else if fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun").is_err() {
@@ -49,25 +49,25 @@ pub fn may_run(test: &str) -> bool {
     false
 }
 
-pub fn private_key(number: u8) -> [u8; 32] {
+pub(crate) fn private_key(number: u8) -> [u8; 32] {
     [number; 32]
 }
 
-pub fn public_key(number: u8) -> [u8; 32] {
+pub(crate) fn public_key(number: u8) -> [u8; 32] {
     let secret = x25519_dalek::StaticSecret::from(private_key(number));
     x25519_dalek::PublicKey::from(&secret).to_bytes()
 }
 
-pub fn base64(key: &[u8; 32]) -> String {
+pub(crate) fn base64(key: &[u8; 32]) -> String {
     kerntun_config::PublicKey::from_bytes(*key).to_string()
 }
 
-pub fn kerntun(arguments: &[&str]) -> Output {
+pub(crate) fn kerntun(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_kerntun")).args(arguments).output().unwrap()
 }
 
 impl Lab {
-    pub fn new(test: &str) -> Self {
+    pub(crate) fn new(test: &str) -> Self {
         let lab = Self { west: Side::new(&format!("w{test}"), 1), east: Side::new(&format!("e{test}"), 2) };
         let there = lab.east.task.to_string();
         lab.west.ip(&["link", "add", "wire", "type", "veth", "peer", "name", "wire", "netns", &there]);
@@ -80,7 +80,7 @@ impl Lab {
     }
 
     /// Configures both sides, `change` being what is wrong.
-    pub fn connect(&self, change: impl FnOnce(&mut Setup, &mut Setup)) {
+    pub(crate) fn connect(&self, change: impl FnOnce(&mut Setup, &mut Setup)) {
         let mut west = Self::setup_of_west();
         let mut east = Setup {
             peer_key: public_key(1),
@@ -95,7 +95,7 @@ impl Lab {
     }
 
     /// Configures a west that was restarted, while east goes on.
-    pub fn reconnect_west(&self) {
+    pub(crate) fn reconnect_west(&self) {
         self.west.configure(&Self::setup_of_west());
         self.west.knock();
     }
@@ -136,19 +136,19 @@ impl Side {
         outcome.recv().unwrap()
     }
 
-    pub fn ip(&self, arguments: &[&str]) {
+    pub(crate) fn ip(&self, arguments: &[&str]) {
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
         let output = self.run(move || Command::new("ip").args(arguments).output().unwrap());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// Ends the daemon and starts another, whose peers have seen stamps up to this one.
-    pub fn restart_with_stamp(&self, seconds: u64) {
+    pub(crate) fn restart_with_stamp(&self, seconds: u64) {
         self.stop();
         self.start(Some(seconds));
     }
 
-    pub fn restart_without_stamp(&self) {
+    pub(crate) fn restart_without_stamp(&self) {
         self.stop();
         self.start(None);
     }
@@ -161,7 +161,7 @@ impl Side {
             if let Some(seconds) = stamp {
                 fs::write(&stamps, format!("{seconds}.000000000\n")).unwrap();
             }
-            let daemon = Command::new(env!("CARGO_BIN_EXE_kerntun"))
+            let mut daemon = Command::new(env!("CARGO_BIN_EXE_kerntun"))
                 .args(["run", &name])
                 .env("KERNTUN_STAMP_FILE", stamps)
                 .env("LOG_LEVEL", "silent")
@@ -175,6 +175,8 @@ impl Side {
                 }
                 std::thread::sleep(Duration::from_millis(20));
             }
+            let _ = daemon.kill();
+            let _ = daemon.wait();
             panic!("the daemon {number} does not serve");
         });
         *self.daemon.borrow_mut() = Some(daemon);
@@ -210,7 +212,7 @@ impl Side {
     }
 
     /// Sends a packet to the other side through the tunnel.
-    pub fn knock(&self) {
+    pub(crate) fn knock(&self) {
         let other = 3 - self.number;
         self.run(move || {
             let socket = UdpSocket::bind(("0.0.0.0", 0)).unwrap();
@@ -218,19 +220,19 @@ impl Side {
         });
     }
 
-    pub fn diagnose(&self) -> serde_json::Value {
+    pub(crate) fn diagnose(&self) -> serde_json::Value {
         let name = self.name.clone();
         let output = self.run(move || kerntun(&["diagnose", &name, "--json"]));
         serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))
     }
 
-    pub fn exit_code(&self) -> i32 {
+    pub(crate) fn exit_code(&self) -> i32 {
         let name = self.name.clone();
         self.run(move || kerntun(&["diagnose", &name])).status.code().unwrap()
     }
 
-    pub fn write_configuration(&self, text: &str) {
+    pub(crate) fn write_configuration(&self, text: &str) {
         let (path, text) = (format!("/etc/wireguard/{}.conf", self.name), text.to_owned());
         self.run(move || fs::write(path, text).unwrap());
     }

@@ -24,7 +24,7 @@ fn healthy() -> Facts {
         public_key: Some("OWN".to_owned()),
         listen_port: 51820,
         fwmark: 0,
-        link: Some(LinkFacts { up: true, mtu: 1420, has_ipv6: false, has_address: true }),
+        link: Some(LinkFacts { up: true, mtu: 1420, has_address: true }),
         counters: counters(&[("clock.greatest_stamp", "1799999970"), ("up", "yes")]),
         peers: vec![PeerFacts {
             key: "PEER".to_owned(),
