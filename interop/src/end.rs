@@ -6,6 +6,7 @@ use crate::program::Program;
 use crate::wait::{SOON, wait_for, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::env;
 use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -83,7 +84,11 @@ impl End {
         assert!(self.child.is_none(), "it runs");
         let mut command = self.namespace.unbounded(self.program.path());
         command.args(["-f", &self.interface]).stdin(Stdio::null()).stdout(Stdio::null());
-        command.env("WG_I_PREFER_BUGGY_USERSPACE_TO_POLISHED_KMOD", "1").env("LOG_LEVEL", "error");
+        command.env("WG_I_PREFER_BUGGY_USERSPACE_TO_POLISHED_KMOD", "1");
+        // Whoever looks for a fault in the daemon sets LOG_LEVEL; else strangers' rubbish would fill the output.
+        if env::var_os("LOG_LEVEL").is_none() {
+            command.env("LOG_LEVEL", "silent");
+        }
         if self.program == Program::WireguardGo {
             // A large box of advice for whoever has the kernel module.
             command.stderr(Stdio::null());

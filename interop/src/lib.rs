@@ -10,6 +10,8 @@
 //! Everything they make is named `kti-` and the process id of the test run. It is removed when it goes out of scope,
 //! also when a test fails; what a test run that was killed has left behind is removed by the next one.
 //!
+//! The daemons log nothing unless `LOG_LEVEL` is set for the tests.
+//!
 //! Nothing here asserts how long something took. Waiting is bounded all the same, see [`wait`].
 
 pub mod attack;

@@ -31,14 +31,16 @@ impl Connection {
         self.answer()
     }
 
-    /// Sends bytes and says that nothing follows.
+    /// Sends bytes, says that nothing follows, and gives all answers.
     ///
     /// # Errors
     /// As [`Connection::ask`].
     pub fn ask_last(mut self, request: &[u8]) -> io::Result<String> {
         self.0.write_all(request)?;
         self.0.shutdown(Shutdown::Write)?;
-        self.answer()
+        let mut answers = String::new();
+        self.0.read_to_string(&mut answers)?;
+        Ok(answers)
     }
 
     fn answer(&mut self) -> io::Result<String> {
@@ -64,5 +66,5 @@ pub fn errno(answer: &str) -> Option<i32> {
 #[must_use]
 pub fn lasting(answer: &str) -> String {
     let changes = |line: &&str| !["tx_bytes", "rx_bytes", "last_handshake"].iter().any(|key| line.starts_with(key));
-    answer.lines().filter(changes).collect::<Vec<_>>().join("\n")
+    answer.lines().filter(changes).collect::<Vec<_>>().join("\n").trim_end().to_owned()
 }

@@ -7,10 +7,12 @@
 //! | `configuration` | `wg` and `wg-quick` as they are |
 //! | `daemon` | how the program starts and ends |
 //! | `packets` | what happens to single packets: order, ECN, source addresses, marks, loops, unreachable |
-//! | `hostile` | strangers who send rubbish, to the network and to the configuration socket |
+//! | `hostile`, `requests` | strangers who send rubbish to the network, and rubbish on the configuration socket |
 
 mod configuration;
 mod daemon;
+mod hostile;
 mod life;
 mod matrix;
 mod packets;
+mod requests;
