@@ -26,6 +26,8 @@ pub struct End {
     pub interface: String,
     /// Its keys.
     pub keys: Keys,
+    /// Environment variables for it, beside the usual ones.
+    environment: Vec<(&'static str, &'static str)>,
     /// Its process, unless it was stopped.
     child: Option<Child>,
 }
@@ -67,11 +69,31 @@ impl End {
     /// If it does not come up.
     #[must_use]
     pub fn start(namespace: &Arc<Namespace>, program: Program) -> Self {
+        Self::start_with(namespace, program, &[])
+    }
+
+    /// As [`End::start`], with environment variables.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    #[must_use]
+    pub fn start_with(
+        namespace: &Arc<Namespace>,
+        program: Program,
+        environment: &[(&'static str, &'static str)],
+    ) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let interface = format!("k{}x{number}", std::process::id());
         let keys = Keys::number(u64::from(std::process::id()) << 32 | u64::from(number));
-        let mut end = Self { namespace: Arc::clone(namespace), program, interface, keys, child: None };
+        let mut end = Self {
+            namespace: Arc::clone(namespace),
+            program,
+            interface,
+            keys,
+            environment: environment.to_vec(),
+            child: None,
+        };
         end.restart();
         end
     }
@@ -89,6 +111,7 @@ impl End {
         if env::var_os("LOG_LEVEL").is_none() {
             command.env("LOG_LEVEL", "silent");
         }
+        command.envs(self.environment.iter().copied());
         if self.program == Program::WireguardGo {
             // A large box of advice for whoever has the kernel module.
             command.stderr(Stdio::null());

@@ -5,7 +5,7 @@ use crate::keys::base64;
 use crate::program::Program;
 use crate::site::{Family, Site};
 use crate::traffic::echo::reach;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 /// The port of both sides.
 pub const PORT: u16 = 51820;
@@ -70,6 +70,18 @@ impl Tunnel {
     #[must_use]
     pub fn without_ipv6(left: Program, right: Program) -> Self {
         Self::on(Site::without_ipv6(), &[Family::V4], left, right)
+    }
+
+    /// As [`Tunnel::new`], with environment variables for both daemons.
+    ///
+    /// # Panics
+    /// If one does not come up.
+    #[must_use]
+    pub fn with_environment(left: Program, right: Program, environment: &[(&'static str, &'static str)]) -> Self {
+        let site = Site::new();
+        let left = End::start_with(&site.left, left, environment);
+        let right = End::start_with(&site.right, right, environment);
+        Self { left, right, site, families: &Family::BOTH }
     }
 
     /// Starts the daemons and configures them.
@@ -143,11 +155,5 @@ impl Tunnel {
             reach(&self.site.left, family.inner(2));
             reach(&self.site.right, family.inner(1));
         }
-    }
-
-    /// An address inside the tunnel.
-    #[must_use]
-    pub fn inner_right(&self) -> IpAddr {
-        Family::V4.inner(2)
     }
 }

@@ -10,14 +10,16 @@ use kerntun_interop::program::{
 use kerntun_interop::requirements::met;
 use kerntun_interop::site::{Family, Site};
 use kerntun_interop::tap::Tap;
+use kerntun_interop::traffic::bulk::bulk;
 use kerntun_interop::traffic::echo::{is_unreachable, reach};
 use kerntun_interop::tunnel::{PORT, Plan, Tunnel};
 use kerntun_interop::wait::{SOON, wait_until};
 use std::fs::{self, Permissions};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Command, Output};
+use std::sync::Arc;
 
 /// Who does not know the other one's key hears nothing.
 #[test]
@@ -157,6 +159,103 @@ fn another_preshared_key() {
     tunnel.left.set(&format!("peer {} preshared-key {}", tunnel.right.keys.public_text(), file.0.display()));
     tunnel.exchange();
     assert_eq!(tunnel.left.handshake_with(&tunnel.right), before);
+}
+
+/// A port that others have is refused, and all stays as it is: port, session and what else was asked for.
+#[test]
+fn a_port_in_use() {
+    if !met("a port in use", &[]) {
+        return;
+    }
+    let tunnel = Tunnel::planned(Kerntun, Kerntun, Plan::default());
+    tunnel.exchange();
+    let left = &tunnel.left;
+    for any in ["0.0.0.0:40200", "[::]:40200"] {
+        let _taken = tunnel.site.left.enter(|| UdpSocket::bind(any)).unwrap();
+        let before = (left.show("dump"), left.handshake_with(&tunnel.right));
+        let mut wg = Command::new("timeout");
+        wg.args(["20", "wg", "set", &left.interface, "fwmark", "5", "listen-port", "40200"]);
+        let output = wg.output().unwrap();
+        assert!(!output.status.success(), "{any}: {}", said(&output));
+        assert_eq!(left.show("listen-port").trim(), PORT.to_string());
+        assert_eq!(left.show("fwmark").trim(), "off");
+        tunnel.exchange();
+        assert_eq!(left.handshake_with(&tunnel.right), before.1);
+    }
+    left.set("listen-port 40200");
+    tunnel.exchange();
+}
+
+/// Several peers of one interface, of both implementations, talk to it and through it to each other.
+#[test]
+fn a_hub() {
+    if !met("a hub", &["wireguard-go"]) {
+        return;
+    }
+    let site = Site::new();
+    let hub = End::start(&site.left, Kerntun);
+    site.left.sysctl("ipv4.ip_forward", "1");
+    // Each spoke is behind the same cable with a port of its own, but in a namespace of its own for what is inside.
+    site.right.sysctl("ipv4.ip_forward", "1");
+    site.left.ip("route add 10.79.0.0/16 via 10.77.0.2");
+    let spokes: Vec<(Arc<Namespace>, End, u8)> = [Kerntun, WireguardGo, Kerntun]
+        .into_iter()
+        .zip(11_u8..)
+        .map(|(program, host)| {
+            let namespace = Arc::new(Namespace::new("spoke"));
+            site.right.ip(&format!("link add spoke{host} type veth peer name cable netns {}", namespace.name()));
+            site.right.ip(&format!("addr add 10.79.{host}.1/24 dev spoke{host}"));
+            site.right.ip(&format!("link set spoke{host} up"));
+            namespace.ip(&format!("addr add 10.79.{host}.2/24 dev cable"));
+            namespace.ip("link set cable up");
+            namespace.ip(&format!("route add 10.77.0.0/24 via 10.79.{host}.1"));
+            let end = End::start(&namespace, program);
+            end.bring_up(&[format!("10.78.0.{host}/24")], 1420);
+            (namespace, end, host)
+        })
+        .collect();
+    hub.bring_up(&["10.78.0.1/24".to_owned()], 1420);
+    let peer = |end: &End, allowed: String| Peer {
+        public_key: end.keys.public_text(),
+        allowed_ips: allowed,
+        ..Peer::default()
+    };
+    let peers: Vec<Peer> = spokes.iter().map(|(_, end, host)| peer(end, format!("10.78.0.{host}/32"))).collect();
+    hub.configure(PORT, &peers);
+    let endpoint = Some(SocketAddr::new(Family::V4.outer(1), PORT));
+    for (_, end, _) in &spokes {
+        end.configure(PORT, &[Peer { endpoint, ..peer(&hub, "10.78.0.0/24".to_owned()) }]);
+    }
+    for (namespace, _, _) in &spokes {
+        reach(namespace, Family::V4.inner(1));
+    }
+    for (namespace, _, host) in &spokes {
+        for (_, _, other) in spokes.iter().filter(|(_, _, other)| other != host) {
+            reach(namespace, Family::V4.inner(*other));
+        }
+    }
+    bulk(&spokes[0].0, &spokes[1].0, Family::V4.inner(12), 4 << 20);
+    for (_, end, host) in &spokes {
+        let place: SocketAddr = format!("10.79.{host}.2:{PORT}").parse().unwrap();
+        assert_eq!(hub.endpoint_of(end), Some(place));
+    }
+}
+
+/// Both sides count the same bytes: what one has sent is what the other has received.
+#[test]
+fn counters_agree() {
+    if !met("counters agree", &["wireguard-go"]) {
+        return;
+    }
+    for right in [Kerntun, WireguardGo] {
+        let tunnel = Tunnel::planned(Kerntun, right, Plan::default());
+        tunnel.exchange();
+        bulk(&tunnel.site.left, &tunnel.site.right, Family::V4.inner(2), 100_000);
+        wait_until("the counters agree", SOON, || {
+            let [received, sent] = tunnel.left.transfer_with(&tunnel.right);
+            tunnel.right.transfer_with(&tunnel.left) == [sent, received]
+        });
+    }
 }
 
 /// `wg-quick up` and `wg-quick down`, and nothing is left.

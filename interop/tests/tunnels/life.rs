@@ -178,3 +178,25 @@ fn persistent_keepalive() {
         assert_eq!(interval.as_deref(), Some("1"));
     }
 }
+
+/// Both sides start at the same moment, again and again. They always come to terms.
+#[test]
+fn both_at_once() {
+    if !met("both at once", &["wireguard-go"]) {
+        return;
+    }
+    thread::scope(|scope| {
+        for right in [Kerntun, WireguardGo] {
+            scope.spawn(move || {
+                let tunnel = Tunnel::new(Kerntun, right);
+                for _ in 0..10 {
+                    tunnel.configure(Plan::default());
+                    thread::scope(|scope| {
+                        scope.spawn(|| reach(&tunnel.site.left, Family::V4.inner(2)));
+                        scope.spawn(|| reach(&tunnel.site.right, Family::V4.inner(1)));
+                    });
+                }
+            });
+        }
+    });
+}

@@ -4,6 +4,7 @@ use kerntun_interop::program::Program::{self, Kerntun, WireguardGo};
 use kerntun_interop::requirements::met;
 use kerntun_interop::site::Family;
 use kerntun_interop::traffic::bulk::bulk;
+use kerntun_interop::traffic::echo::reach;
 use kerntun_interop::tunnel::{Initiator, PORT, Plan, Tunnel};
 use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -37,8 +38,8 @@ fn handshake(tunnel: &Tunnel, plan: Plan) {
     };
     assert_eq!(waiter.0.endpoint_of(starter.0), None, "who waits does not know yet where the other one is");
     assert_eq!((starter.0.handshake_with(waiter.0), waiter.0.handshake_with(starter.0)), (0, 0));
-    kerntun_interop::traffic::echo::reach(&starter.0.namespace, Family::V4.inner(waiter.1));
-    kerntun_interop::traffic::echo::reach(&waiter.0.namespace, Family::V6.inner(starter.1));
+    reach(&starter.0.namespace, Family::V4.inner(waiter.1));
+    reach(&waiter.0.namespace, Family::V6.inner(starter.1));
     let learnt = SocketAddr::new(plan.outer.outer(starter.1), PORT);
     assert_eq!(waiter.0.endpoint_of(starter.0), Some(learnt), "who waits learns where the other one is");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -51,13 +52,13 @@ fn handshake(tunnel: &Tunnel, plan: Plan) {
 }
 
 /// 64 MiB each way, at each MTU.
-fn volume(left: Program, right: Program) {
-    let tunnel = Tunnel::new(left, right);
+fn volume(right: Program, environment: &[(&'static str, &'static str)]) {
+    let tunnel = Tunnel::with_environment(Kerntun, right, environment);
     for (mtu, outer) in [(1420, Family::V6), (9000, Family::V4), (576, Family::V4)] {
         tunnel.configure(Plan { mtu, outer, ..Plan::default() });
         let families: &[Family] = if mtu < 1280 { &[Family::V4] } else { &Family::BOTH };
         for family in families {
-            kerntun_interop::traffic::echo::reach(&tunnel.site.left, family.inner(2));
+            reach(&tunnel.site.left, family.inner(2));
             let bytes = if mtu < 1280 { 4 * MIB } else { 32 * MIB };
             bulk(&tunnel.site.left, &tunnel.site.right, family.inner(2), bytes);
         }
@@ -84,14 +85,22 @@ fn roles_with_itself() {
 #[test]
 fn volume_with_wireguard_go() {
     if met("volume with wireguard-go", &["wireguard-go"]) {
-        volume(Kerntun, WireguardGo);
+        volume(WireguardGo, &[]);
     }
 }
 
 #[test]
 fn volume_with_itself() {
     if met("volume with itself", &[]) {
-        volume(Kerntun, Kerntun);
+        volume(Kerntun, &[]);
+    }
+}
+
+/// Where the kernel can or may do nothing for us.
+#[test]
+fn volume_without_offloads() {
+    if met("volume without offloads", &["wireguard-go"]) {
+        volume(WireguardGo, &[("KERNTUN_OFFLOAD", "off")]);
     }
 }
 

@@ -11,31 +11,40 @@ use kerntun_interop::tunnel::{Initiator, PORT, Plan, Tunnel};
 use kerntun_interop::wait::{SOON, wait_until};
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{Ipv4RecvErr, Ipv4Tos, Ipv6RecvErr, Ipv6TClass};
+use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// The datagrams of one flow come out in the order in which they went in, however fast they come.
+/// The datagrams of one flow come out in the order in which they went in, however fast they come and however many
+/// workers carry them.
 #[test]
 fn order() {
     if !met("order", &[]) {
         return;
     }
-    let tunnel = Tunnel::planned(Kerntun, Kerntun, Plan::default());
-    tunnel.exchange();
-    let paces = [(1200, 1), (1200, 40), (64, 60)];
-    for (size, together) in paces {
-        let pace = Pace { size, together, pause: Duration::ZERO };
-        let flows = Family::BOTH.map(|family| {
-            let there = Flow::start(&tunnel.site.left, &tunnel.site.right, family.inner(2), pace);
-            let back = Flow::start(&tunnel.site.right, &tunnel.site.left, family.inner(1), pace);
-            [there, back]
-        });
-        sleep(Duration::from_secs(2));
-        for report in flows.into_iter().flatten().map(Flow::finish) {
-            assert_eq!(report.disordered, 0, "{pace:?}: {report:?}");
-            assert!(report.received > 1000, "{pace:?}: {report:?}");
+    for (environment, paces) in [
+        (&[][..], &[(1200, 1), (1200, 40), (64, 60)][..]),
+        (&[("KERNTUN_WORKERS", "1")], &[(1200, 40)]),
+        (&[("KERNTUN_WORKERS", "5")], &[(1200, 40), (64, 60)]),
+        (&[("KERNTUN_WORKERS", "3"), ("KERNTUN_OFFLOAD", "off")], &[(1200, 40)]),
+    ] {
+        let tunnel = Tunnel::with_environment(Kerntun, Kerntun, environment);
+        tunnel.configure(Plan::default());
+        tunnel.exchange();
+        for &(size, together) in paces {
+            let pace = Pace { size, together, pause: Duration::ZERO };
+            let flows = Family::BOTH.map(|family| {
+                let there = Flow::start(&tunnel.site.left, &tunnel.site.right, family.inner(2), pace);
+                let back = Flow::start(&tunnel.site.right, &tunnel.site.left, family.inner(1), pace);
+                [there, back]
+            });
+            sleep(Duration::from_secs(2));
+            for report in flows.into_iter().flatten().map(Flow::finish) {
+                assert_eq!(report.disordered, 0, "{environment:?}, {pace:?}: {report:?}");
+                assert!(report.received > 500, "{environment:?}, {pace:?}: {report:?}");
+            }
         }
     }
 }
@@ -215,6 +224,62 @@ fn unreachable() {
             let error = socket.recv(&mut [0; 9]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::HostUnreachable, "{what}, {family:?}: {error}");
         }
+    }
+}
+
+/// Whoever sends much to nobody is told so, but not each time.
+#[test]
+fn unreachable_is_said_in_moderation() {
+    if !met("unreachable is said in moderation", &[]) {
+        return;
+    }
+    const MANY: u64 = 5_000;
+    let tunnel = Tunnel::planned(Kerntun, Kerntun, Plan::default());
+    let told = || {
+        tunnel.site.left.enter(|| {
+            let text = fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
+            let mut icmp = text.lines().filter_map(|line| line.strip_prefix("Icmp: "));
+            let (names, values) = (icmp.next().unwrap(), icmp.next().unwrap());
+            let mut pairs = names.split(' ').zip(values.split(' '));
+            pairs.find(|(name, _)| *name == "InDestUnreachs").unwrap().1.parse::<u64>().unwrap()
+        })
+    };
+    let before = told();
+    let socket = tunnel.site.left.enter(|| UdpSocket::bind("0.0.0.0:0")).unwrap();
+    for _ in 0..MANY {
+        let _ = socket.send_to(b"is there anybody?", SocketAddr::new(Family::V4.inner(99), 9));
+    }
+    wait_until("it is said", SOON, || told() > before);
+    sleep(Duration::from_millis(500));
+    let told = told() - before;
+    assert!(told < MANY / 4, "{told} messages about {MANY} packets");
+}
+
+/// Who may use one inner address does not get through with another one.
+#[test]
+fn inner_source_addresses() {
+    if !met("inner source addresses", &[]) {
+        return;
+    }
+    let tunnel = Tunnel::planned(Kerntun, Kerntun, Plan::default());
+    tunnel.exchange();
+    let tap = Tap::new(&tunnel.site.left);
+    for (family, prefix) in [(Family::V4, 24), (Family::V6, 64)] {
+        let nodad = if family == Family::V6 { "nodad" } else { "" };
+        let interface = &tunnel.right.interface;
+        tunnel.site.right.ip(&format!("addr add {}/{prefix} dev {interface} {nodad}", family.inner(55)));
+        // First the false one, then the true one. When that is there, the other one would be too.
+        for host in [55, 2] {
+            let bind = || UdpSocket::bind(SocketAddr::new(family.inner(host), 0));
+            let socket = tunnel.site.right.enter(bind).unwrap();
+            socket.send_to(b"it is me", SocketAddr::new(family.inner(1), 9)).unwrap();
+        }
+        let mut seen = Vec::new();
+        wait_until("the true one arrives", SOON, || {
+            seen.extend(tap.datagrams().into_iter().map(|datagram| datagram.source));
+            seen.contains(&family.inner(2))
+        });
+        assert!(!seen.contains(&family.inner(55)), "{seen:?}");
     }
 }
 
