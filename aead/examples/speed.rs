@@ -18,8 +18,8 @@ struct Work {
     key: [u8; 32],
     vectors: Option<Vectors>,
     len: usize,
-    count: usize,
     packets: Vec<Packet>,
+    scratch: Vec<Packet>,
     plain: Vec<u8>,
     sealed: Vec<u8>,
     buffer: Vec<u8>,
@@ -38,24 +38,41 @@ fn main() {
         println!("\n| {} | aws-lc-rs | ring | this | ratio | quartiles |", if seal { "seal" } else { "open" });
         println!("|---|---:|---:|---:|---:|---:|");
         for len in lengths() {
-            for count in [1, 2, 3, 4, 7, 15, 16, 64] {
+            for count in counts() {
                 measure(vectors, len, count, seal);
             }
         }
     }
 }
 
-/// Lengths from the command line, or the usual ones.
+/// Lengths from the command line (`64,1420`), or the usual ones.
 fn lengths() -> Vec<usize> {
-    let given: Vec<_> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
-    if given.is_empty() { vec![64, 576, 1_420, 8_900] } else { given }
+    argument(1).unwrap_or_else(|| vec![64, 576, 1_420, 8_900])
+}
+
+/// Packets per run from the command line behind the lengths, or the usual ones.
+fn counts() -> Vec<usize> {
+    argument(2).unwrap_or_else(|| vec![1, 2, 3, 4, 7, 15, 16, 64])
+}
+
+fn argument(place: usize) -> Option<Vec<usize>> {
+    Some(std::env::args().nth(place)?.split(',').filter_map(|number| number.parse().ok()).collect())
 }
 
 fn measure(vectors: Option<Vectors>, len: usize, count: usize, seal: bool) {
     // As a super-packet has them: 16 bytes of header, text, tag.
     let packets: Vec<_> = (0..count).map(|i| Packet::new(i * (len + 32) + 16, len, i as u64)).collect();
     let plain = vec![7; count * (len + 32)];
-    let mut work = Work { key: [9; 32], vectors, len, count, packets, sealed: plain.clone(), buffer: plain.clone(), plain };
+    let mut work = Work {
+        key: [9; 32],
+        vectors,
+        len,
+        scratch: packets.clone(),
+        packets,
+        sealed: plain.clone(),
+        buffer: plain.clone(),
+        plain,
+    };
     library_aws(&mut work, true);
     work.sealed.clone_from(&work.buffer);
     let candidates: [Candidate; 3] = [library_aws, library_ring, this];
@@ -125,9 +142,13 @@ fn nonce(counter: u64) -> [u8; 12] {
 }
 
 fn library_aws(work: &mut Work, seal: bool) {
-    let key = aws::LessSafeKey::new(aws::UnboundKey::new(&aws::CHACHA20_POLY1305, &work.key).expect("a key"));
-    for packet in &work.packets[..work.count] {
-        let (text, rest) = work.buffer[packet.start..].split_at_mut(packet.len);
+    aws(&work.key, &mut work.buffer, &work.packets, seal);
+}
+
+fn aws<'a>(key: &[u8; 32], buffer: &mut [u8], packets: impl IntoIterator<Item = &'a Packet>, seal: bool) {
+    let key = aws::LessSafeKey::new(aws::UnboundKey::new(&aws::CHACHA20_POLY1305, key).expect("a key"));
+    for packet in packets {
+        let (text, rest) = buffer[packet.start..].split_at_mut(packet.len);
         let nonce = aws::Nonce::assume_unique_for_key(nonce(packet.counter));
         if seal {
             let tag = key.seal_in_place_separate_tag(nonce, aws::Aad::empty(), text).expect("sealed");
@@ -140,7 +161,7 @@ fn library_aws(work: &mut Work, seal: bool) {
 
 fn library_ring(work: &mut Work, seal: bool) {
     let key = rng::LessSafeKey::new(rng::UnboundKey::new(&rng::CHACHA20_POLY1305, &work.key).expect("a key"));
-    for packet in &work.packets[..work.count] {
+    for packet in &work.packets {
         let nonce = rng::Nonce::assume_unique_for_key(nonce(packet.counter));
         if seal {
             let (text, rest) = work.buffer[packet.start..].split_at_mut(packet.len);
@@ -155,8 +176,7 @@ fn library_ring(work: &mut Work, seal: bool) {
 
 /// This crate, and AWS-LC for what it leaves, as a user would have it.
 fn this(work: &mut Work, seal: bool) {
-    let mut packets = [Packet::new(0, 0, 0); 64];
-    let packets = &mut packets[..work.count];
+    let packets = &mut work.scratch;
     packets.copy_from_slice(&work.packets);
     if let Some(vectors) = &work.vectors {
         if seal {
@@ -165,15 +185,9 @@ fn this(work: &mut Work, seal: bool) {
             vectors.open(&work.key, &mut work.buffer, packets);
         }
     }
-    if packets.iter().all(|packet| packet.state == State::Waiting) {
-        return library_aws(work, seal);
-    }
-    for packet in packets.iter().filter(|packet| packet.state == State::Waiting) {
-        let all = std::mem::replace(&mut work.packets, vec![*packet]);
-        let count = std::mem::replace(&mut work.count, 1);
-        library_aws(work, seal);
-        work.packets = all;
-        work.count = count;
+    let waiting = || packets.iter().filter(|packet| packet.state == State::Waiting);
+    if waiting().next().is_some() {
+        aws(&work.key, &mut work.buffer, waiting(), seal);
     }
 }
 

@@ -5,10 +5,11 @@
 //! In turn `t`, lane `i` therefore does block `LANES * t + i % LANES`, which covers the 64 bytes at 64 times one less.
 
 use crate::chacha::Stream;
+use crate::hash::Hash;
 use crate::memory::Text;
-use crate::poly::Hash;
 use crate::wipe::wipe_vectors;
 use core::arch::x86_64::__m512i;
+use core::array::from_fn;
 
 /// `PACKETS` texts of one key, a power of two up to 16, with equally many blocks each. `PAIRS` is half of `PACKETS`, or 1
 /// for one packet.
@@ -39,13 +40,20 @@ impl<'a, const PACKETS: usize, const PAIRS: usize> Batch<'a, PACKETS, PAIRS> {
     #[inline]
     #[target_feature(enable = "avx512f")]
     pub(crate) fn stream(&self, key: &[u8; 32]) -> Stream {
-        let mut counters = [0; 16];
-        let mut block = [0; 16];
-        for (i, (counter, block)) in counters.iter_mut().zip(&mut block).enumerate() {
-            *counter = self.counters[i / Self::LANES];
-            *block = (i % Self::LANES) as u32;
+        let counters = from_fn(|i| self.counters[i / Self::LANES]);
+        let blocks = const { Self::first_blocks() };
+        Stream::new(key, &counters, &blocks, Self::LANES as u32)
+    }
+
+    /// The block of turn 0 in each lane.
+    const fn first_blocks() -> [u32; 16] {
+        let mut blocks = [0; 16];
+        let mut i = 0;
+        while i < 16 {
+            blocks[i] = (i % Self::LANES) as u32;
+            i += 1;
         }
-        Stream::new(key, &counters, &block, Self::LANES as u32)
+        blocks
     }
 
     /// Adds the key stream of a turn to the texts.

@@ -11,12 +11,54 @@
 //!
 //! 36 of the 960 operations of sixteen blocks are done once per batch instead.
 
-use crate::poly::Hash;
 use crate::wipe::{wipe_vectors, wipe_words};
 use core::arch::x86_64::*;
 
 /// "expand 32-byte k".
 const CONSTANTS: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574];
+
+/// One of the four parts of quarter rounds that stand side by side, so that four independent chains are always at hand:
+/// x += y; z = (z ^ x) <<< bits.
+///
+/// Macros and not functions, because the compiler must inline them and `inline(always)` does not go with
+/// `target_feature`.
+macro_rules! quarters {
+    ($v:ident, $bits:literal, $([$x:literal $y:literal $z:literal] [$p:literal $q:literal $r:literal])*) => {
+        $(
+            $v[$x] = _mm512_add_epi32($v[$x], $v[$y]);
+            $v[$p] = _mm512_add_epi32($v[$p], $v[$q]);
+            $v[$z] = _mm512_xor_si512($v[$z], $v[$x]);
+            $v[$r] = _mm512_xor_si512($v[$r], $v[$p]);
+            $v[$z] = _mm512_rol_epi32::<$bits>($v[$z]);
+            $v[$r] = _mm512_rol_epi32::<$bits>($v[$r]);
+        )*
+    };
+}
+
+macro_rules! columns {
+    ($v:ident) => {
+        quarters!($v, 16, [0 4 12] [1 5 13] [2 6 14] [3 7 15]);
+        quarters!($v, 12, [8 12 4] [9 13 5] [10 14 6] [11 15 7]);
+        quarters!($v, 8, [0 4 12] [1 5 13] [2 6 14] [3 7 15]);
+        quarters!($v, 7, [8 12 4] [9 13 5] [10 14 6] [11 15 7]);
+    };
+}
+
+macro_rules! diagonals {
+    ($v:ident) => {
+        quarters!($v, 16, [0 5 15] [1 6 12] [2 7 13] [3 4 14]);
+        quarters!($v, 12, [10 15 5] [11 12 6] [8 13 7] [9 14 4]);
+        quarters!($v, 8, [0 5 15] [1 6 12] [2 7 13] [3 4 14]);
+        quarters!($v, 7, [10 15 5] [11 12 6] [8 13 7] [9 14 4]);
+    };
+}
+
+macro_rules! double_round {
+    ($v:ident) => {
+        columns!($v);
+        diagonals!($v);
+    };
+}
 
 /// Sixteen key streams, each in its lane.
 pub(crate) struct Stream {
@@ -40,8 +82,17 @@ impl Stream {
         for (word, bytes) in key.iter_mut().zip(words) {
             *word = u32::from_le_bytes(*bytes);
         }
-        let low = vector(&counters.map(|counter| counter as u32));
-        let high = vector(&counters.map(|counter| (counter >> 32) as u32));
+        // SAFETY: eight counters are 64 bytes.
+        let counters =
+            counters.as_chunks::<8>().0.iter().map(|eight| unsafe { _mm512_loadu_si512(eight.as_ptr().cast()) });
+        let mut low = _mm512_setzero_si512();
+        let mut high = low;
+        for (i, counters) in counters.enumerate() {
+            let words = _mm512_cvtepi64_epi32(counters);
+            low = if i == 0 { _mm512_castsi256_si512(words) } else { _mm512_inserti64x4::<1>(low, words) };
+            let words = _mm512_cvtepi64_epi32(_mm512_srli_epi64::<32>(counters));
+            high = if i == 0 { _mm512_castsi256_si512(words) } else { _mm512_inserti64x4::<1>(high, words) };
+        }
         let columns = [(1, _mm512_setzero_si512()), (2, low), (3, high)].map(|(i, last)| {
             let [a, b, c] = [CONSTANTS[i], key[i], key[i + 4]].map(|word| _mm512_set1_epi32(word.cast_signed()));
             quarter([a, b, c, last])
@@ -51,30 +102,12 @@ impl Stream {
 
     /// The next block of each lane.
     #[inline(never)]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+    #[target_feature(enable = "avx512f")]
     pub(crate) fn next(&mut self) -> [__m512i; 16] {
         let mut v = self.start();
         for _ in 0..9 {
-            double_round(&mut v);
+            double_round!(v);
         }
-        self.end(v)
-    }
-
-    /// The next block of each lane, with as much of `hash` in between as is due: up to four steps, one in each quarter,
-    /// so that the multiplications fill the gaps that the rounds leave.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-    pub(crate) fn next_while<const PACKETS: usize, const PAIRS: usize>(
-        &mut self,
-        hash: &mut Hash<'_, PACKETS, PAIRS>,
-    ) -> [__m512i; 16] {
-        let mut v = self.start();
-        for _ in 0..4 {
-            hash.step_if_due();
-            double_round(&mut v);
-            double_round(&mut v);
-        }
-        double_round(&mut v);
         self.end(v)
     }
 
@@ -91,7 +124,7 @@ impl Stream {
             v[4 * row + 2] = self.columns[1][row];
             v[4 * row + 3] = self.columns[2][row];
         }
-        diagonals(&mut v);
+        diagonals!(v);
         v
     }
 
@@ -118,41 +151,6 @@ impl Stream {
     pub(crate) fn wipe(&mut self) {
         wipe_words(&mut self.key);
         wipe_vectors(self.columns.as_flattened_mut());
-    }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn double_round(v: &mut [__m512i; 16]) {
-    round(v, [[0, 4, 8, 12], [1, 5, 9, 13], [2, 6, 10, 14], [3, 7, 11, 15]]);
-    diagonals(v);
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn diagonals(v: &mut [__m512i; 16]) {
-    round(v, [[0, 5, 10, 15], [1, 6, 11, 12], [2, 7, 8, 13], [3, 4, 9, 14]]);
-}
-
-/// Four quarter rounds side by side, so that four independent chains are always at hand.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn round(v: &mut [__m512i; 16], places: [[usize; 4]; 4]) {
-    for [a, b, _, d] in places {
-        v[a] = _mm512_add_epi32(v[a], v[b]);
-        v[d] = _mm512_rol_epi32::<16>(_mm512_xor_si512(v[d], v[a]));
-    }
-    for [_, b, c, d] in places {
-        v[c] = _mm512_add_epi32(v[c], v[d]);
-        v[b] = _mm512_rol_epi32::<12>(_mm512_xor_si512(v[b], v[c]));
-    }
-    for [a, b, _, d] in places {
-        v[a] = _mm512_add_epi32(v[a], v[b]);
-        v[d] = _mm512_rol_epi32::<8>(_mm512_xor_si512(v[d], v[a]));
-    }
-    for [_, b, c, d] in places {
-        v[c] = _mm512_add_epi32(v[c], v[d]);
-        v[b] = _mm512_rol_epi32::<7>(_mm512_xor_si512(v[b], v[c]));
     }
 }
 

@@ -13,9 +13,9 @@
 //! ```
 //! use kerntun_aead::{Packet, State, Vectors};
 //!
-//! // Two packets of 32 bytes, each with 16 bytes for the tag.
-//! let mut buffer = [0; 96];
-//! let run = [Packet::new(0, 32, 7), Packet::new(48, 32, 8)];
+//! // Sixteen packets of 64 bytes, each with 16 bytes for the tag.
+//! let mut buffer = [0; 16 * 80];
+//! let run: [Packet; 16] = core::array::from_fn(|i| Packet::new(80 * i, 64, 7 + i as u64));
 //! if let Some(vectors) = Vectors::detect() {
 //!     let mut sealed = run;
 //!     vectors.seal(&[1; 32], &mut buffer, &mut sealed);
@@ -23,7 +23,7 @@
 //!     let mut opened = run;
 //!     vectors.open(&[1; 32], &mut buffer, &mut opened);
 //!     assert!(opened.iter().all(|packet| packet.state == State::Done));
-//!     assert_eq!(buffer[..32], [0; 32]);
+//!     assert_eq!(buffer[..64], [0; 64]);
 //! }
 //! ```
 
@@ -35,17 +35,19 @@ mod batch;
 #[cfg(target_arch = "x86_64")]
 mod chacha;
 #[cfg(target_arch = "x86_64")]
+mod hash;
+#[cfg(target_arch = "x86_64")]
 mod memory;
 #[cfg(target_arch = "x86_64")]
 mod open;
 #[cfg(target_arch = "x86_64")]
 mod poly;
 #[cfg(target_arch = "x86_64")]
+mod powers;
+#[cfg(target_arch = "x86_64")]
 mod run;
 #[cfg(target_arch = "x86_64")]
 mod seal;
-#[cfg(any(target_arch = "x86_64", test))]
-mod tag;
 #[cfg(target_arch = "x86_64")]
 mod wipe;
 

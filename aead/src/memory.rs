@@ -1,8 +1,8 @@
 //! The only place that touches the caller's memory: texts that lie in one buffer, read and written 64 bytes at a time.
 
 use core::arch::x86_64::{
-    __m512i, _mm512_loadu_si512, _mm512_mask_storeu_epi8, _mm512_maskz_loadu_epi8, _mm512_storeu_si512,
-    _mm512_xor_si512,
+    __m512i, _mm512_loadu_si512, _mm512_mask_storeu_epi8, _mm512_maskz_loadu_epi8, _mm512_setzero_si512,
+    _mm512_storeu_si512, _mm512_xor_si512,
 };
 use core::marker::PhantomData;
 
@@ -51,30 +51,35 @@ impl Text<'_> {
     pub(crate) const NOTHING: Self = Self { start: core::ptr::null_mut(), len: 0, borrow: PhantomData };
 
     #[inline]
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.start.is_null()
+    }
+
+    #[inline]
     pub(crate) const fn len(&self) -> usize {
         self.len
     }
 
-    /// The 64 bytes at `offset`, which may be negative; zeros where there is no text.
+    /// The 64 bytes at `offset`, zeros unless all are in the text.
     #[inline]
-    #[target_feature(enable = "avx512f,avx512bw")]
-    pub(crate) fn load(&self, offset: isize) -> __m512i {
-        if 0 <= offset && offset.cast_unsigned() + 64 <= self.len {
+    #[target_feature(enable = "avx512f")]
+    pub(crate) fn load_inner(&self, offset: isize) -> __m512i {
+        // As an unsigned number, a negative offset is too large.
+        if offset.cast_unsigned().saturating_add(64) <= self.len {
             // SAFETY: the 64 bytes lie in the text, which is valid for reads.
             unsafe { _mm512_loadu_si512(self.start.wrapping_offset(offset).cast()) }
         } else {
-            self.load_edge(offset)
+            _mm512_setzero_si512()
         }
     }
 
-    #[cold]
-    #[inline(never)]
+    /// The 64 bytes at an edge; zeros where there is no text.
+    #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
-    fn load_edge(&self, offset: isize) -> __m512i {
-        let len = self.len.cast_signed();
-        let mask = first_bits(len - offset) & !first_bits(-offset);
+    pub(crate) fn load_edge(&self, edge: &Edge) -> __m512i {
+        let mask = if edge.len == self.len { edge.bytes } else { 0 };
         // SAFETY: of the 64 bytes only those are read whose mask bit is set, byte `offset + i` with 0 <= offset + i < len.
-        unsafe { _mm512_maskz_loadu_epi8(mask, self.start.wrapping_offset(offset).cast()) }
+        unsafe { _mm512_maskz_loadu_epi8(mask, self.start.wrapping_offset(edge.offset).cast()) }
     }
 
     /// Adds `stream` to the 64 bytes at `offset`, to as many as there are.
@@ -98,7 +103,7 @@ impl Text<'_> {
     /// The tag behind the text; zero if this is nothing.
     #[inline]
     pub(crate) fn tag(&self) -> u128 {
-        if self.start.is_null() {
+        if self.is_nothing() {
             return 0;
         }
         // SAFETY: the 16 bytes behind the text belong to it.
@@ -108,7 +113,7 @@ impl Text<'_> {
     /// Writes the tag behind the text, unless this is nothing.
     #[inline]
     pub(crate) fn set_tag(&self, tag: u128) {
-        if !self.start.is_null() {
+        if !self.is_nothing() {
             // SAFETY: the 16 bytes behind the text belong to it.
             unsafe { self.start.wrapping_add(self.len).cast::<[u8; TAG]>().write(tag.to_le_bytes()) }
         }
@@ -116,10 +121,37 @@ impl Text<'_> {
 
     /// Fills the text with zeros.
     pub(crate) fn wipe(&self) {
-        if !self.start.is_null() {
+        if !self.is_nothing() {
             // SAFETY: `len` bytes are valid for writes.
             unsafe { self.start.write_bytes(0, self.len) }
         }
+    }
+}
+
+/// What there is of 64 bytes that begin before a text or end behind it.
+#[derive(Clone, Copy)]
+pub(crate) struct Edge {
+    len: usize,
+    offset: isize,
+    /// The bytes of the text.
+    bytes: u64,
+    /// Of the four blocks of 16 bytes, those that do not begin before the text: bits 0, 2, 4 and 6.
+    pub(crate) blocks: u8,
+}
+
+impl Edge {
+    /// Of no text.
+    pub(crate) const NONE: Self = Self { len: usize::MAX, offset: 0, bytes: 0, blocks: 0 };
+
+    /// That at `offset` of a text of `len` bytes; it may be known already.
+    #[inline]
+    pub(crate) fn of(len: usize, offset: isize, known: &mut Self) -> Self {
+        if known.len != len || known.offset != offset {
+            let before = first_bits(-offset);
+            let blocks = (0..4).fold(0, |blocks, i| blocks | u8::from(offset + 16 * i >= 0) << (2 * i));
+            *known = Self { len, offset, bytes: first_bits(len.cast_signed() - offset) & !before, blocks };
+        }
+        *known
     }
 }
 

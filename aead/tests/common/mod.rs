@@ -5,7 +5,7 @@ use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use kerntun_aead::Vectors;
 
 /// The vectors of this processor, or a word that there are none.
-pub fn vectors(test: &str) -> Option<Vectors> {
+pub(crate) fn vectors(test: &str) -> Option<Vectors> {
     let vectors = Vectors::detect();
     if vectors.is_none() {
         println!("SKIPPED: {test}: this processor has no AVX-512 with IFMA, and this crate nothing for others");
@@ -14,27 +14,27 @@ pub fn vectors(test: &str) -> Option<Vectors> {
 }
 
 /// Steele, Lea and Flood's SplitMix64.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
     }
 
-    pub fn fill(&mut self, bytes: &mut [u8]) {
+    pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {
             chunk.copy_from_slice(&self.next().to_le_bytes()[..chunk.len()]);
         }
     }
 
-    pub fn key(&mut self) -> [u8; 32] {
+    pub(crate) fn key(&mut self) -> [u8; 32] {
         let mut key = [0; 32];
         self.fill(&mut key);
         key
@@ -42,14 +42,14 @@ impl Random {
 }
 
 /// Four zero bytes and the counter in little endian (WireGuard paper, section 5.4.6).
-pub fn nonce(counter: u64) -> [u8; 12] {
+pub(crate) fn nonce(counter: u64) -> [u8; 12] {
     let mut nonce = [0; 12];
     nonce[4..].copy_from_slice(&counter.to_le_bytes());
     nonce
 }
 
 /// Seals `text` in place with AWS-LC; gives the tag.
-pub fn reference(key: &[u8; 32], counter: u64, text: &mut [u8]) -> [u8; 16] {
+pub(crate) fn reference(key: &[u8; 32], counter: u64, text: &mut [u8]) -> [u8; 16] {
     let key = LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, key).unwrap());
     let nonce = Nonce::assume_unique_for_key(nonce(counter));
     key.seal_in_place_separate_tag(nonce, Aad::empty(), text).unwrap().as_ref().try_into().unwrap()
