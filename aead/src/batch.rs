@@ -19,6 +19,8 @@ pub(crate) struct Batch<'a, const PACKETS: usize, const PAIRS: usize> {
     /// Texts behind these are empty ones to fill the lanes, without room for a tag.
     pub(crate) used: usize,
     counters: [u64; PACKETS],
+    /// First word of all nonces: zero, but for vectors of others.
+    front: u32,
 }
 
 impl<'a, const PACKETS: usize, const PAIRS: usize> Batch<'a, PACKETS, PAIRS> {
@@ -28,7 +30,7 @@ impl<'a, const PACKETS: usize, const PAIRS: usize> Batch<'a, PACKETS, PAIRS> {
     /// The texts with their counters, `used` of them.
     pub(crate) fn new(texts: [Text<'a>; PACKETS], counters: [u64; PACKETS], used: usize) -> Self {
         let longest = texts.iter().map(Text::len).max().unwrap_or(0);
-        Self { texts, turns: (1 + longest.div_ceil(64)).div_ceil(Self::LANES), used, counters }
+        Self { texts, turns: (1 + longest.div_ceil(64)).div_ceil(Self::LANES), used, counters, front: 0 }
     }
 
     /// Bytes of every text that are through with the cipher after `turn`.
@@ -42,7 +44,7 @@ impl<'a, const PACKETS: usize, const PAIRS: usize> Batch<'a, PACKETS, PAIRS> {
     pub(crate) fn stream(&self, key: &[u8; 32]) -> Stream {
         let counters = from_fn(|i| self.counters[i / Self::LANES]);
         let blocks = const { Self::first_blocks() };
-        Stream::new(key, &counters, &blocks, Self::LANES as u32)
+        Stream::new(key, self.front, &counters, &blocks, Self::LANES as u32)
     }
 
     /// The block of turn 0 in each lane.
@@ -76,3 +78,6 @@ impl<'a, const PACKETS: usize, const PAIRS: usize> Batch<'a, PACKETS, PAIRS> {
         hash.wipe();
     }
 }
+
+#[cfg(test)]
+mod tests;

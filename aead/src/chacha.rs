@@ -1,8 +1,8 @@
 //! ChaCha20 (RFC 8439, section 2.3), sixteen blocks at once.
 //!
 //! Vector `i` holds word `i` of sixteen blocks, one in each of its 32-bit lanes. Which block of which packet a lane holds
-//! is the caller's choice: lanes differ only in block counter and nonce, the words 12, 14 and 15 (word 13 is the zeros in
-//! front of this protocol's counter).
+//! is the caller's choice: lanes differ only in block counter and nonce, the words 12, 14 and 15. Word 13, the first of the
+//! nonce, is zero in this protocol.
 //!
 //! So in the first round, of the four columns
 //! - column 1 (words 1, 5, 9, 13) is the same for a key,
@@ -66,6 +66,7 @@ pub(crate) struct Stream {
     /// Columns 1, 2 and 3 after the first column round.
     columns: [[__m512i; 4]; 3],
     block: __m512i,
+    front: __m512i,
     low: __m512i,
     high: __m512i,
     stride: u32,
@@ -73,10 +74,10 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// Streams under `key`: lane `i` begins with block `block[i]` of the packet with that counter, and goes on in
-    /// steps of `stride` blocks.
+    /// steps of `stride` blocks. `front` is the first word of all nonces.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    pub(crate) fn new(key: &[u8; 32], counters: &[u64; 16], block: &[u32; 16], stride: u32) -> Self {
+    pub(crate) fn new(key: &[u8; 32], front: u32, counters: &[u64; 16], block: &[u32; 16], stride: u32) -> Self {
         let (words, _) = key.as_chunks::<4>();
         let mut key = [0; 8];
         for (word, bytes) in key.iter_mut().zip(words) {
@@ -93,11 +94,12 @@ impl Stream {
             let words = _mm512_cvtepi64_epi32(_mm512_srli_epi64::<32>(counters));
             high = if i == 0 { _mm512_castsi256_si512(words) } else { _mm512_inserti64x4::<1>(high, words) };
         }
-        let columns = [(1, _mm512_setzero_si512()), (2, low), (3, high)].map(|(i, last)| {
+        let front = _mm512_set1_epi32(front.cast_signed());
+        let columns = [(1, front), (2, low), (3, high)].map(|(i, last)| {
             let [a, b, c] = [CONSTANTS[i], key[i], key[i + 4]].map(|word| _mm512_set1_epi32(word.cast_signed()));
             quarter([a, b, c, last])
         });
-        Self { key, columns, block: vector(block), low, high, stride }
+        Self { key, columns, block: vector(block), front, low, high, stride }
     }
 
     /// The next block of each lane.
@@ -139,6 +141,7 @@ impl Stream {
             v[4 + i] = _mm512_add_epi32(v[4 + i], _mm512_set1_epi32(self.key[i].cast_signed()));
         }
         v[12] = _mm512_add_epi32(v[12], self.block);
+        v[13] = _mm512_add_epi32(v[13], self.front);
         v[14] = _mm512_add_epi32(v[14], self.low);
         v[15] = _mm512_add_epi32(v[15], self.high);
         self.block = _mm512_add_epi32(self.block, _mm512_set1_epi32(self.stride.cast_signed()));
