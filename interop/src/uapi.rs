@@ -47,9 +47,12 @@ impl Connection {
         let mut answer = Vec::new();
         let mut piece = [0; 4096];
         while !answer.ends_with(b"\n\n") {
-            match self.0.read(&mut piece)? {
-                0 => break,
-                len => answer.extend(&piece[..len]),
+            match self.0.read(&mut piece) {
+                Ok(0) => break,
+                Ok(len) => answer.extend(&piece[..len]),
+                // Sockets with a time limit say so even where nobody handles a signal.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
         String::from_utf8(answer).map_err(io::Error::other)

@@ -3,7 +3,7 @@
 use crate::namespace::Namespace;
 use crate::random::Random;
 use blake2::{Blake2s256, Digest};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
@@ -57,7 +57,10 @@ fn receive(mut from: &TcpStream, bytes: usize) -> [u8; 32] {
     let mut left = bytes;
     while left > 0 {
         let len = left.min(block.len());
-        let len = from.read(&mut block[..len]).expect("the tunnel gives data");
+        let len = match from.read(&mut block[..len]) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            result => result.expect("the tunnel gives data"),
+        };
         assert!(len > 0, "the connection ended {left} bytes early");
         sum.update(&block[..len]);
         left -= len;

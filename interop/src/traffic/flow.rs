@@ -3,6 +3,7 @@
 use crate::namespace::Namespace;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{RcvBufForce, UdpGsoSegment};
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -116,7 +117,13 @@ fn receive(socket: &UdpSocket, counter: &AtomicU64) -> [u64; 2] {
     let (mut received, mut disordered, mut expected) = (0, 0, 0);
     let mut datagram = [0; 9000];
     socket.set_read_timeout(Some(Duration::from_secs(30))).expect("an ordinary option");
-    while let Ok(len) = socket.recv(&mut datagram) {
+    loop {
+        let len = match socket.recv(&mut datagram) {
+            Ok(len) => len,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            // Nothing for a long time: what is said to be the last one is lost.
+            Err(_) => break,
+        };
         let number = datagram[..len].first_chunk().map_or(LAST, |bytes| u64::from_be_bytes(*bytes));
         if number == LAST {
             break;

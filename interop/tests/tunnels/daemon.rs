@@ -105,7 +105,8 @@ fn forms_of_the_command_line() {
     kill(Pid::from_raw(process), Signal::SIGTERM).unwrap();
     wait_until("the daemon is gone", SOON, || namespace.processes().is_empty());
     nothing_is_left(&end);
-    let mut run = namespace.unbounded(kerntun()).args(["run", &end.interface]).spawn().unwrap();
+    let mut run = namespace.unbounded(kerntun());
+    let mut run = run.args(["run", &end.interface]).env("LOG_LEVEL", "silent").spawn().unwrap();
     wait_until("the daemon listens", SOON, || Connection::open(&end.socket()).is_ok());
     kill(Pid::from_raw(run.id().cast_signed()), Signal::SIGINT).unwrap();
     assert_eq!(run.wait().unwrap().code(), Some(0));
