@@ -1,27 +1,33 @@
 //! The fastest of each primitive in user space. The measurements behind every choice are in the crate's README.
 
 use crate::Portable;
+use crate::batch;
 use crate::run::{Slices, nonce};
 use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::agreement::{PrivateKey, UnparsedPublicKey, X25519, agree};
+use kerntun_aead::Vectors;
 use kerntun_engine::host::Crypto;
 use kerntun_engine::packet::Incoming;
 use kerntun_engine::secret::Secret;
 
 /// ChaCha20-Poly1305 of AWS-LC, X25519 of s2n-bignum, BLAKE2s of RustCrypto.
 ///
+/// Where the processor has AVX-512 with IFMA, runs of several datagrams go through the lanes of `kerntun-aead` together;
+/// this too is decided once, here.
+///
 /// s2n-bignum's X25519 comes through `graviola` where the processor has what that needs (x86-64 since about 2014, 64-bit
 /// Arm with cryptography instructions), which is decided once, here; through AWS-LC elsewhere, at a third more time.
 #[derive(Clone, Copy, Debug)]
 pub struct Fast {
     graviola: bool,
+    vectors: Option<Vectors>,
 }
 
 impl Fast {
     /// The primitives that fit this processor.
     #[must_use]
     pub fn new() -> Self {
-        Self { graviola: graviola::is_usable() }
+        Self { graviola: graviola::is_usable(), vectors: Vectors::detect() }
     }
 }
 
@@ -35,13 +41,21 @@ impl Crypto for Fast {
     type Run<'a> = Slices<'a>;
 
     fn seal_run(&self, key: &Secret, first_counter: u64, run: &mut Slices<'_>) {
-        let cipher = Cipher::new(key);
-        run.seal_each(first_counter, |counter, text| cipher.seal(counter, &[], text));
+        let mut cipher = LateCipher::new(key);
+        let seal = |counter, text: &mut [u8]| cipher.get().seal(counter, &[], text);
+        match &self.vectors {
+            Some(vectors) => batch::seal_each(vectors, key.expose(), run, first_counter, seal),
+            None => run.seal_each(first_counter, seal),
+        }
     }
 
     fn open_run(&self, key: &Secret, packets: &mut [Incoming], run: &mut Slices<'_>) {
-        let cipher = Cipher::new(key);
-        run.open_each(packets, |counter, text, tag| cipher.open(counter, &[], text, tag));
+        let mut cipher = LateCipher::new(key);
+        let open = |counter, text: &mut [u8], tag: &[u8; 16]| cipher.get().open(counter, &[], text, tag);
+        match &self.vectors {
+            Some(vectors) => batch::open_each(vectors, key.expose(), run, packets, open),
+            None => run.open_each(packets, open),
+        }
     }
 
     fn x25519(&self, out: &mut Secret, private: &Secret, public: &[u8; 32]) -> bool {
@@ -115,6 +129,22 @@ impl Cipher {
     }
 }
 
+/// A key that is only made when something wants it: runs that go through the vectors as a whole do not.
+struct LateCipher<'a> {
+    key: &'a Secret,
+    cipher: Option<Cipher>,
+}
+
+impl<'a> LateCipher<'a> {
+    const fn new(key: &'a Secret) -> Self {
+        Self { key, cipher: None }
+    }
+
+    fn get(&mut self) -> &Cipher {
+        self.cipher.get_or_insert_with(|| Cipher::new(self.key))
+    }
+}
+
 /// Key and counter of ChaCha20-Poly1305 that stand for those of XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha, section
 /// 2.3): HChaCha20 of the nonce's first 16 bytes, and its last eight behind four zeros, where this protocol's counter
 /// is too.
@@ -183,11 +213,67 @@ mod graviola {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Span;
+    use std::println;
+    use std::vec;
+    use std::vec::Vec;
+
+    /// A run of datagrams of one length and of others, whole ones side by side.
+    fn run(lengths: &[usize]) -> (Vec<u8>, Vec<Span>) {
+        let mut end = 0;
+        let spans = lengths.iter().map(|len| {
+            end += len + 32;
+            Span { start: end - len - 32, len: len + 32 }
+        });
+        let spans: Vec<_> = spans.collect();
+        let mut buffer = vec![0; end];
+        for (i, span) in spans.iter().enumerate() {
+            buffer[span.start] = 4;
+            buffer[span.start + 8..span.start + 16].copy_from_slice(&(77 + i as u64).to_le_bytes());
+        }
+        (buffer, spans)
+    }
+
+    /// With the vectors and without, a run becomes the same bytes, and what one sealed the other opens.
+    #[test]
+    fn both_ways_through_a_run_agree() {
+        let ways = [Fast { vectors: None, ..Fast::new() }, Fast::new()];
+        if ways[1].vectors.is_none() {
+            println!("SKIPPED: this processor has no AVX-512 with IFMA");
+            return;
+        }
+        let key = Secret::new([5; 32]);
+        for count in [1, 2, 3, 8, 16, 21, 64, 65, 130] {
+            for usual in [0, 16, 64, 576, 1_424, 8_896] {
+                let lengths: Vec<_> = (0..count).map(|i| if i % 5 == 4 { 16 * i } else { usual }).collect();
+                let (plain, spans) = run(&lengths);
+                let sealed = ways.map(|way| {
+                    let mut buffer = plain.clone();
+                    way.seal_run(&key, 77, &mut Slices { buffer: &mut buffer, spans: &spans });
+                    buffer
+                });
+                assert!(sealed[0] == sealed[1], "{count} of {usual}");
+                let [mut buffer, _] = sealed;
+                let header = |span: &Span| buffer[span.start..].first_chunk().copied().unwrap();
+                let mut entries: Vec<_> =
+                    spans.iter().map(|span| Incoming::new(&header(span), span.len, 0).unwrap()).collect();
+                // One wrong tag in the middle.
+                let wrong = count / 2;
+                buffer[spans[wrong].start + spans[wrong].len - 1] ^= 1;
+                ways[1].open_run(&key, &mut entries, &mut Slices { buffer: &mut buffer, spans: &spans });
+                for (i, (entry, span)) in entries.iter().zip(&spans).enumerate() {
+                    assert_eq!(entry.is_wanted(), i == wrong, "{i} of {count} of {usual}");
+                    let text = span.start + 16..span.start + span.len - 16;
+                    assert!(buffer[text].iter().all(|byte| *byte == 0));
+                }
+            }
+        }
+    }
 
     /// The processor of the test takes one of the two ways; the other has to be right as well.
     #[test]
     fn both_ways_to_x25519_agree() {
-        let ways = [Fast { graviola: false }, Fast::new()];
+        let ways = [Fast { graviola: false, ..Fast::new() }, Fast::new()];
         let mut private = Secret::new([1; 32]);
         for _ in 0..200 {
             let [public, other] = ways.map(|way| way.public_key(&private));

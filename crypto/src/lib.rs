@@ -36,6 +36,8 @@
 #[cfg(feature = "std")]
 extern crate std;
 
+#[cfg(feature = "fast")]
+mod batch;
 #[cfg(feature = "fake")]
 mod fake;
 #[cfg(feature = "fast")]

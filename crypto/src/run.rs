@@ -3,7 +3,7 @@
 use kerntun_engine::packet::Incoming;
 
 /// Bytes of the header in front of the text (paper, section 5.4.6).
-const HEADER: usize = 16;
+pub(crate) const HEADER: usize = 16;
 
 /// Where one whole datagram lies in a buffer: 16 bytes of header, padded plaintext or ciphertext, 16 bytes of tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,16 +31,24 @@ impl Slices<'_> {
     /// Gives the counter and text of each datagram to `seal` and appends the tag it returns. Where there is no tag,
     /// no text and no counter left, the datagram becomes zeros.
     pub(crate) fn seal_each(&mut self, first_counter: u64, mut seal: impl FnMut(u64, &mut [u8]) -> Option<[u8; 16]>) {
-        let mut counter = Some(first_counter);
-        for span in self.spans {
-            let sealed = match (counter, self.body(*span)) {
-                (Some(counter), Some((text, room))) => seal(counter, text).map(|tag| *room = tag),
-                _ => None,
-            };
-            if sealed.is_none() {
-                self.wipe(*span);
-            }
-            counter = counter.and_then(|counter| counter.checked_add(1));
+        for (place, span) in (0..).zip(self.spans) {
+            self.seal_one(*span, first_counter.checked_add(place), &mut seal);
+        }
+    }
+
+    /// As [`Slices::seal_each`], for one datagram.
+    pub(crate) fn seal_one(
+        &mut self,
+        span: Span,
+        counter: Option<u64>,
+        seal: &mut impl FnMut(u64, &mut [u8]) -> Option<[u8; 16]>,
+    ) {
+        let sealed = match (counter, self.body(span)) {
+            (Some(counter), Some((text, room))) => seal(counter, text).map(|tag| *room = tag),
+            _ => None,
+        };
+        if sealed.is_none() {
+            self.wipe(span);
         }
     }
 
@@ -52,21 +60,31 @@ impl Slices<'_> {
         mut open: impl FnMut(u64, &mut [u8], &[u8; 16]) -> bool,
     ) {
         for (packet, span) in packets.iter_mut().zip(self.spans) {
-            if !packet.is_wanted() {
-                continue;
-            }
-            let Some((text, tag)) = self.body(*span) else { continue };
-            // An entry of another length speaks of another packet: the engine would trim by the wrong one.
-            if text.len() == packet.plaintext_len() && open(packet.counter(), text, tag) {
-                packet.authenticated(text);
-            } else {
-                text.fill(0);
-            }
+            self.open_one(*span, packet, &mut open);
+        }
+    }
+
+    /// As [`Slices::open_each`], for one datagram.
+    pub(crate) fn open_one(
+        &mut self,
+        span: Span,
+        packet: &mut Incoming,
+        open: &mut impl FnMut(u64, &mut [u8], &[u8; 16]) -> bool,
+    ) {
+        if !packet.is_wanted() {
+            return;
+        }
+        let Some((text, tag)) = self.body(span) else { return };
+        // An entry of another length speaks of another packet: the engine would trim by the wrong one.
+        if text.len() == packet.plaintext_len() && open(packet.counter(), text, tag) {
+            packet.authenticated(text);
+        } else {
+            text.fill(0);
         }
     }
 
     /// Text and tag of the datagram at `span`, if it is one.
-    fn body(&mut self, span: Span) -> Option<(&mut [u8], &mut [u8; 16])> {
+    pub(crate) fn body(&mut self, span: Span) -> Option<(&mut [u8], &mut [u8; 16])> {
         let end = span.start.checked_add(span.len)?;
         let (_, body) = self.buffer.get_mut(span.start..end)?.split_at_mut_checked(HEADER)?;
         body.split_last_chunk_mut()
