@@ -16,7 +16,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 pub(crate) type Engine = Device<UserHost<Fast, SystemEntropy, TunPacket>>;
 
 /// A packet that waits for a session: as it came from the TUN device, perhaps a super-packet.
-#[derive(Debug)]
 pub(crate) struct TunPacket {
     pub(crate) header: VnetHeader,
     pub(crate) bytes: Box<[u8]>,

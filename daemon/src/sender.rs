@@ -125,7 +125,13 @@ impl<'d> Sender<'d> {
     pub(crate) fn flush_staged(&mut self, now: Instant, peer: PeerRef) {
         let engine = &self.shared.engine;
         for _ in 0..FLUSH_ROUNDS {
-            let Some((mut staged, mut job)) = engine.reserve_staged(now, peer) else { return };
+            let (mut staged, mut job) = match engine.reserve_staged(now, peer) {
+                Ok(reserved) => reserved,
+                Err(followup) => {
+                    let _ = self.shared.follow(followup);
+                    return;
+                }
+            };
             while let Some(held) = staged.pop() {
                 let part = job.take(held.datagrams());
                 self.send_held(now, part, peer, &held.into_payload());
@@ -214,7 +220,7 @@ impl<'d> Sender<'d> {
         tos: u8,
         mut fill: impl FnMut(&mut [u8]),
     ) {
-        let (data, datagrams) = (!packets.is_empty(), job.count());
+        let (data, datagrams, peer) = (!packets.is_empty(), job.count(), job.peer());
         let engine = &self.shared.engine;
         let total = self.spans.last().map_or(0, |last| last.start + last.len);
         if self.queue.reserve(total).is_none() {
@@ -237,13 +243,8 @@ impl<'d> Sender<'d> {
                 fill(text);
             }
         }
-        if !engine.seal(&job, &mut Slices { buffer: room, spans: &self.spans }) {
-            // Committing says why, and counts it.
-            let _ = engine.commit_sealed(now, job, 0, data);
-            return;
-        }
-        let peer = job.peer();
-        let Ok(departure) = engine.commit_sealed(now, job, total, data) else { return };
+        let sealed = engine.seal(job, &mut Slices { buffer: room, spans: &self.spans });
+        let Some(Ok(departure)) = sealed.map(|sealed| engine.commit_sealed(now, sealed, total, data)) else { return };
         let route = route_to(&departure.endpoint, tos);
         let port = self.sockets.as_ref().map_or(0, |sockets| sockets.port);
         let is_own = |packet: &Routed<'_>| is_own_datagram(packet.segments.packet(), &route.destination, port);

@@ -75,7 +75,10 @@ impl Stamps {
         if self.file.is_some() {
             let next = wall.max(self.floor).max(engine.greatest_stamp_sent().to_wall());
             if next.seconds.saturating_add(LEAST) > self.reserved.seconds {
-                self.write(Wall { seconds: next.seconds.saturating_add(AHEAD), nanos: 0 });
+                // While stamps are ahead of the clock, every life begins where the file ends: one that ends soon and often
+                // must not drive them far into the future.
+                let ahead = if next > wall { 2 * LEAST } else { AHEAD };
+                self.write(Wall { seconds: next.seconds.saturating_add(ahead), nanos: 0 });
             }
         }
         wall

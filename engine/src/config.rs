@@ -164,22 +164,24 @@ impl<H: Host> Configuration<'_, H> {
             push(&mut drafts, draft)?;
             prefixes = prefixes.saturating_add(u32::try_from(peer.allowed_ips.len()).unwrap_or(u32::MAX));
         }
-        self.make_room(new_peers, prefixes)?;
+        self.make_room(change.replace_peers, new_peers, prefixes)?;
         Ok(Prepared { change, identity, drafts })
     }
 
     /// Makes the change. True if the device's earliest deadline moved earlier: wake whoever waits for it.
     pub fn apply(&self, now: Instant, prepared: Prepared<'_, H>) -> bool {
         let Prepared { change, identity, drafts } = prepared;
+        let mut rearm = false;
         if let Some(identity) = identity {
-            self.apply_identity(identity);
+            rearm |= self.apply_identity(now, identity);
         }
         if change.replace_peers {
-            while let Some(peer) = self.device.next_peer(None) {
+            let mut at = None;
+            while let Some(peer) = self.device.next_peer(at) {
                 self.remove(peer);
+                at = Some(peer);
             }
         }
-        let mut rearm = false;
         for (change, draft) in change.peers.iter().zip(drafts) {
             rearm |= self.apply_peer(now, change, draft);
         }
@@ -271,9 +273,10 @@ impl<H: Host> Configuration<'_, H> {
     }
 
     /// Takes memory for `new_peers` more peers and `prefixes` more allowed IPs, in pages made outside every lock.
-    fn make_room(&self, new_peers: u32, prefixes: u32) -> Result<(), ConfigError> {
+    fn make_room(&self, replace_peers: bool, new_peers: u32, prefixes: u32) -> Result<(), ConfigError> {
         let tables = &self.device.tables;
-        let peers = tables.read(|tables| tables.peers).saturating_add(new_peers);
+        let kept = if replace_peers { 0 } else { tables.read(|tables| tables.peers) };
+        let peers = kept.saturating_add(new_peers);
         if peers > MAX_PEERS {
             return Err(ConfigError::TooManyPeers);
         }
@@ -306,7 +309,8 @@ impl<H: Host> Configuration<'_, H> {
     }
 
     /// Sessions made as somebody else end; a peer that is now ourselves goes (kernel `netlink.c`, `wg_set_device`).
-    fn apply_identity(&self, identity: Option<Identity>) {
+    /// Handshakes that were wanted or under way begin again, as who we are now. True if the earliest deadline moved.
+    fn apply_identity(&self, now: Instant, identity: Option<Identity>) -> bool {
         let own = identity.as_ref().and_then(|identity| self.device.find(&PublicKey(*identity.public())));
         if let Some(peer) = own {
             self.remove(peer);
@@ -314,19 +318,28 @@ impl<H: Host> Configuration<'_, H> {
         let previous = self.device.tables.write(|tables| core::mem::replace(&mut tables.identity, identity.clone()));
         drop(previous);
         let crypto = self.device.host.crypto();
-        let mut at = None;
+        let (mut at, mut rearm) = (None, false);
         while let Some(reference) = self.device.next_peer(at) {
             at = Some(reference);
             let Some(key) = self.device.with_peer(reference, |peer| peer.static_key) else { continue };
             let shared = identity.as_ref().and_then(|identity| identity.static_static(crypto, &key.0));
-            let ended = self.device.with_peer(reference, |peer| {
+            let ended = self.device.with_timers(reference, |peer| {
+                let wanted = peer.timers.wants_handshake()
+                    || peer.staged().0 > 0
+                    || (peer.timers.persistent_keepalive() > 0 && self.device.is_up());
                 peer.static_static = shared.unwrap_or_default();
                 peer.keypairs.expire_sending();
                 peer.timers.forget_last_handshake();
+                if wanted {
+                    peer.timers.want_initiation(now, true);
+                }
                 peer.handshake.take().map(|handshake| handshake.index())
             });
-            self.device.forget_indices(ended.flatten(), &Default::default());
+            let (ended, earlier) = ended.unwrap_or_default();
+            rearm |= earlier;
+            self.device.forget_indices(ended, &Default::default());
         }
+        rearm
     }
 
     fn apply_peer(&self, now: Instant, change: &PeerChange<'_>, draft: Option<Block<Peer<H>>>) -> bool {
@@ -339,10 +352,16 @@ impl<H: Host> Configuration<'_, H> {
             (Some(peer), _) => peer,
             // Ourselves as a peer is ignored without a word, as everywhere.
             (None, Some(_)) if self.is_own(&change.public_key) => return false,
-            (None, Some(draft)) => match self.insert(draft, &change.public_key) {
-                Some(peer) => peer,
-                None => return false,
-            },
+            (None, Some(mut draft)) => {
+                // All that admits a handshake is there before the peer can be found.
+                if let (Some(peer), Some(key)) = (draft.get_mut(), &change.preshared_key) {
+                    peer.preshared = key.clone();
+                }
+                match self.insert(draft, &change.public_key) {
+                    Some(peer) => peer,
+                    None => return false,
+                }
+            }
             (None, None) => return false,
         };
         self.change_allowed_ips(peer, change);
@@ -412,10 +431,13 @@ impl<H: Host> Configuration<'_, H> {
             for index in index.into_iter().chain(retired.indices()) {
                 tables.indices.remove(index);
             }
+            self.device.deadlines.with(|deadlines| deadlines.remove(peer.slot));
             Some((removed, retired))
         });
-        self.device.deadlines.with(|deadlines| deadlines.remove(peer.slot));
         if let Some((mut removed, retired)) = removed {
+            // The other side remembers the greatest timestamp, whatever happens to the clock until we meet again.
+            let next = removed.get().map_or(Tai64n::ZERO, |peer| peer.last_stamp_sent.next());
+            self.device.stamps.with(|stamps| stamps.floor = stamps.floor.max(next));
             let (staged, count) = removed.get_mut().map(Peer::take_staged).unwrap_or_default();
             self.device.drops.count(Reason::StagedPurged, usize::try_from(count).unwrap_or(usize::MAX));
             drop((staged, retired, removed));

@@ -157,7 +157,6 @@ pub(crate) fn open_reply(
 ///
 /// A reply is opened outside the peer's lock: [`expecting`](Self::expecting) under it, [`open_reply`],
 /// [`accept`](Self::accept) under it again.
-#[derive(Debug)]
 pub(crate) struct CookieJar {
     cookie: Option<([u8; 16], Instant)>,
     expecting: Option<[u8; 16]>,

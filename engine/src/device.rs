@@ -168,13 +168,13 @@ impl<H: Host> Device<H> {
     /// The earliest deadline of all peers; `None` while nothing is to be waited for.
     pub fn next_deadline(&self) -> Option<Deadline> {
         let (at, slot) = self.deadlines.with(|deadlines| deadlines.earliest())?;
-        let timer_of = |peer: &mut Peer<H>| peer.next_deadline().1;
         let (peer, timer) = self.tables.read(|tables| {
-            let generation = tables.slots.get(slot)?.generation;
-            let peer = PeerRef { slot, generation };
-            Some((peer, tables.with_peer(peer, timer_of)?))
-        })?;
-        Some(Deadline { at, peer, timer })
+            let peer = tables.reference(slot).unwrap_or(PeerRef { slot, generation: 0 });
+            (peer, tables.with_peer(peer, |peer| peer.next_deadline().1))
+        });
+        // A peer that is removed at this moment has no timer any more. The deadline counts all the same: whoever waits
+        // for it finds nothing due and asks again, and no other peer's is missed.
+        Some(Deadline { at, peer, timer: timer.unwrap_or(Timer::WipeKeys) })
     }
 
     /// Handles one peer whose deadline has passed; `None` when there is no other. Call it again until then, or up to

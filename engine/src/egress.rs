@@ -10,8 +10,9 @@ use crate::time::Instant;
 
 /// Numbers for a run of packets under one key: what to write before each, and what to seal them with.
 ///
-/// It holds no key. It must be committed once the run is sealed, even if sealing failed; the counters are spent either way.
-#[derive(Clone, Copy, Debug)]
+/// It holds no key. It can be sealed once: a counter that was given away is never used for two packets, and one whose
+/// job is dropped is never used at all.
+#[derive(Debug)]
 #[must_use]
 pub struct SealJob {
     peer: PeerRef,
@@ -43,12 +44,18 @@ impl SealJob {
     /// Splits off a job for the first `count` packets, leaving the rest here.
     pub fn take(&mut self, count: u32) -> Self {
         let count = count.min(self.count);
-        let front = Self { count, ..*self };
+        let Self { peer, session, remote_index, first, .. } = *self;
+        let front = Self { peer, session, remote_index, first, count };
         self.first = self.first.wrapping_add(u64::from(count));
         self.count = self.count.saturating_sub(count);
         front
     }
 }
+
+/// A run that was encrypted and may be sent once it is committed.
+#[derive(Debug)]
+#[must_use]
+pub struct SealedJob(SealJob);
 
 /// Why a run got no numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,14 +140,14 @@ impl<H: Host> Device<H> {
                 return (None, false);
             }
             let waiting = state.staged().0 > 0;
+            if !may_send(state, now) {
+                state.timers.want_initiation(now, true);
+                return (None, false);
+            }
             if waiting || state.flushing {
                 return (None, waiting && !state.flushing);
             }
-            let job = number(state, peer, now, 1);
-            if job.is_none() {
-                state.timers.want_initiation(now, true);
-            }
-            (job, false)
+            (number(state, peer, now, 1), false)
         });
         let ((job, flush), rearm) = result.unwrap_or_default();
         (job, Followup { rearm, flush: flush.then_some(peer) })
@@ -148,7 +155,7 @@ impl<H: Host> Device<H> {
 
     /// Keeps a packet until there is a session for it, and sees to it that one is asked for.
     ///
-    /// If the peer is gone, the packet comes back as evicted.
+    /// If the peer is gone or the interface is down, the packet comes back as evicted.
     pub fn stage(
         &self,
         now: Instant,
@@ -157,15 +164,18 @@ impl<H: Host> Device<H> {
     ) -> StagedOutcome<H::Staged> {
         let mut packet = Some(packet);
         let staged = self.with_timers(peer, |state| {
+            if !self.is_up() {
+                return None;
+            }
             let (evicted, dropped) = packet.take().map(|packet| state.stage(packet)).unwrap_or_default();
             state.count_drop(Reason::StagedOverflow, dropped);
-            let ready = state.keypairs.current().is_some_and(|session| session.may_send(now));
+            let ready = may_send(state, now);
             if !ready {
                 state.timers.want_initiation(now, true);
             }
-            (evicted, dropped, ready && !state.flushing)
+            Some((evicted, dropped, ready && !state.flushing))
         });
-        if let Some(((evicted, dropped, flush), rearm)) = staged {
+        if let Some((Some((evicted, dropped, flush)), rearm)) = staged {
             self.drops.count(Reason::StagedOverflow, usize::try_from(dropped).unwrap_or(usize::MAX));
             return StagedOutcome { evicted, followup: Followup { rearm, flush: flush.then_some(peer) } };
         }
@@ -179,18 +189,30 @@ impl<H: Host> Device<H> {
 
     /// All staged packets of `peer`, with one job that numbers their datagrams in order.
     ///
-    /// `None` if there are none, no session, or another thread is sending them. Until [`Device::flushed`] is called,
-    /// newer packets to the peer are staged, so that none overtakes these.
-    pub fn reserve_staged(&self, now: Instant, peer: PeerRef) -> Option<(H::Staged, SealJob)> {
-        self.with_peer(peer, |state| {
+    /// Until [`Device::flushed`] is called, and it must be, newer packets to the peer are staged, so that none overtakes
+    /// these.
+    ///
+    /// # Errors
+    /// What to do instead if there are none, there is no session any more (an initiation is scheduled then), or another
+    /// thread is sending them.
+    pub fn reserve_staged(&self, now: Instant, peer: PeerRef) -> Result<(H::Staged, SealJob), Followup> {
+        let reserved = self.with_timers(peer, |state| {
             let waiting = state.staged().0;
             if waiting == 0 || state.flushing || state.endpoint.is_none() {
                 return None;
             }
-            let job = number(state, peer, now, waiting)?;
+            let Some(job) = number(state, peer, now, waiting) else {
+                state.timers.want_initiation(now, true);
+                return None;
+            };
             state.flushing = true;
             Some((state.take_staged().0, job))
-        })?
+        });
+        match reserved {
+            Some((Some(reserved), _)) => Ok(reserved),
+            Some((None, rearm)) => Err(Followup { rearm, flush: None }),
+            None => Err(Followup::default()),
+        }
     }
 
     /// The packets given by [`Device::reserve_staged`] have been sent or dropped.
@@ -198,7 +220,7 @@ impl<H: Host> Device<H> {
         let result = self.with_timers(peer, |state| {
             state.flushing = false;
             let waiting = state.staged().0 > 0;
-            let ready = state.keypairs.current().is_some_and(|session| session.may_send(now));
+            let ready = may_send(state, now);
             if waiting && !ready {
                 state.timers.want_initiation(now, true);
             }
@@ -208,13 +230,20 @@ impl<H: Host> Device<H> {
         Followup { rearm, flush: flush.then_some(peer) }
     }
 
-    /// Encrypts the packets of `run`, whose headers are the job's, in place. False if the session ended meanwhile;
-    /// nothing was encrypted then, and the commit will say so too.
-    pub fn seal(&self, job: &SealJob, run: &mut <H::Crypto as Crypto>::Run<'_>) -> bool {
+    /// Encrypts in place the packets of `run`, as many as the job has numbers for, whose headers are the job's.
+    ///
+    /// `None`, counted as [`Reason::StaleOut`], if the session has ended meanwhile or the run has another length; nothing
+    /// was encrypted then.
+    pub fn seal(&self, job: SealJob, run: &mut <H::Crypto as Crypto>::Run<'_>) -> Option<SealedJob> {
+        let crypto = self.host.crypto();
+        let fits = u32::try_from(crypto.run_len(run)) == Ok(job.count);
         let key = self.with_peer(job.peer, |peer| peer.keypairs.by_id(job.session).map(|s| s.send_key.clone()));
-        let Some(Some(key)) = key else { return false };
-        self.host.crypto().seal_run(&key, job.first, run);
-        true
+        let Some(Some(key)) = key.filter(|_| fits) else {
+            self.count_drop(Some(job.peer), Reason::StaleOut, job.count);
+            return None;
+        };
+        crypto.seal_run(&key, job.first, run);
+        Some(SealedJob(job))
     }
 
     /// Accounts for a sealed run of `bytes` bytes on the wire, headers of lower layers not included, that carries
@@ -222,11 +251,13 @@ impl<H: Host> Device<H> {
     ///
     /// # Errors
     /// [`Reason::StaleOut`], counted: the session or the peer is gone, the run must not be sent.
-    pub fn commit_sealed(&self, now: Instant, job: SealJob, bytes: usize, data: bool) -> Result<Departure, Reason> {
+    pub fn commit_sealed(&self, now: Instant, job: SealedJob, bytes: usize, data: bool) -> Result<Departure, Reason> {
+        let SealedJob(job) = job;
         let committed = self.with_timers(job.peer, |peer| {
             let endpoint = peer.endpoint?;
-            let session = peer.keypairs.by_id(job.session)?;
-            let rekey = session.wants_rekey_on_send(now);
+            peer.keypairs.by_id(job.session)?;
+            // The job's own session may have been replaced since; then nothing is to be renewed.
+            let rekey = peer.keypairs.current().is_some_and(|current| current.wants_rekey_on_send(now));
             peer.tx_bytes = peer.tx_bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
             peer.timers.any_authenticated_sent(now);
             if data {
@@ -243,6 +274,11 @@ impl<H: Host> Device<H> {
         self.count_drop(Some(job.peer), Reason::StaleOut, job.count);
         Err(Reason::StaleOut)
     }
+}
+
+/// Whether the peer has a session that seals.
+fn may_send<H: Host>(peer: &mut Peer<H>, now: Instant) -> bool {
+    peer.keypairs.current().is_some_and(|session| session.may_send(now))
 }
 
 /// Takes counters from the peer's current session.

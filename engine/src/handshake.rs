@@ -17,6 +17,9 @@ pub const HANDSHAKE_TOS: u8 = 0x88;
 
 /// Initiations of one peer are accepted this far apart: at most 50 a second.
 const INITIATION_INTERVAL: u64 = 20 * MILLISECOND;
+/// What the messages count for in the peer's statistics.
+const INITIATION_BYTES: u64 = Initiation::LEN as u64;
+const RESPONSE_BYTES: u64 = Response::LEN as u64;
 /// A queue of handshakes this full is load: an eighth of it …
 const LOAD_FRACTION: usize = 8;
 /// … and counts as load for this long after it emptied.
@@ -117,42 +120,52 @@ impl<H: Host> Device<H> {
     /// randomness is not seeded, or the last handshake message is less than five seconds old (then it is due later: ask
     /// [`Device::next_deadline`] again).
     pub fn initiate(&self, now: Instant, wall: Wall, peer: PeerRef) -> Option<Outgoing> {
-        if !self.is_up() {
-            return None;
-        }
-        let identity = self.identity()?;
-        let due = self.with_timers(peer, |peer| {
-            peer.endpoint?;
-            if !peer.timers.may_initiate(now) {
-                // Our last message is too young, but the reason for this one stands: come back when it is not.
+        // One read section for both, so that they belong together.
+        let (identity, due) = self.tables.read(|tables| {
+            let identity = tables.identity.clone()?;
+            let due = tables.with_peer(peer, |state| {
+                let due = self.is_up() && state.endpoint.is_some();
+                if due && !state.timers.may_initiate(now) {
+                    // Our last message is too young, but the reason for this one stands: it is due when it is not.
+                    state.timers.want_initiation(now, false);
+                    self.queue_deadline(peer.slot, state);
+                    return None;
+                }
+                due.then(|| (state.remote(), state.cookies.fresh(now), state.last_stamp_sent))
+            });
+            Some((identity, due??))
+        })?;
+        let (remote, cookie, last_stamp) = due;
+        let made = self.random_secret().ok_or(Reason::NotSeeded).and_then(|ephemeral| {
+            let index = self.new_index(peer).ok_or(Reason::HandshakeLost)?;
+            let stamp = self.next_stamp(wall, last_stamp);
+            noise::initiate(self.host.crypto(), &identity, &remote, ephemeral, index, stamp)
+                .map(|(handshake, message)| (handshake, message, stamp))
+                .inspect_err(|_| self.forget_indices(Some(index), &Retired::default()))
+        });
+        let (handshake, mut message, stamp) = match made {
+            Ok(made) => made,
+            Err(reason) => {
+                self.with_timers(peer, |peer| peer.timers.initiation_failed(now));
+                self.count_drop(Some(peer), reason, 1);
+                return None;
+            }
+        };
+        let index = handshake.index();
+        let mac1 = cookie::sign(self.host.crypto(), &mut message, &remote.static_key, cookie);
+        let committed = self.with_timers(peer, |peer| {
+            let endpoint = peer.endpoint.filter(|_| self.is_up())?;
+            if !peer.timers.may_initiate(now) || peer.static_static != remote.static_static {
+                // Somebody was faster, or we are somebody else now.
                 peer.timers.want_initiation(now, false);
                 return None;
             }
-            Some((peer.remote(), peer.cookies.fresh(now), peer.last_stamp_sent))
-        });
-        let (remote, cookie, last_stamp) = due?.0?;
-        let ephemeral = self.random_secret()?;
-        let index = self.new_index(peer)?;
-        let stamp = self.next_stamp(wall, last_stamp);
-        let crypto = self.host.crypto();
-        let made = noise::initiate(crypto, &identity, &remote, ephemeral, index, stamp);
-        let Ok((handshake, mut message)) = made else {
-            self.forget_indices(Some(index), &Retired::default());
-            self.count_drop(Some(peer), Reason::WeakKey, 1);
-            return None;
-        };
-        let mac1 = cookie::sign(crypto, &mut message, &remote.static_key, cookie);
-        let committed = self.with_timers(peer, |peer| {
-            if !peer.timers.may_initiate(now) || peer.static_static != remote.static_static {
-                return None;
-            }
-            let endpoint = peer.endpoint?;
             let ended = peer.handshake.replace(handshake);
             peer.cookies.sent(mac1);
             peer.last_stamp_sent = stamp;
             peer.timers.handshake_initiated(now);
             peer.timers.any_authenticated_sent(now);
-            peer.tx_bytes = peer.tx_bytes.saturating_add(148);
+            peer.tx_bytes = peer.tx_bytes.saturating_add(INITIATION_BYTES);
             Some((endpoint, ended.map(|handshake| handshake.index())))
         });
         let Some((Some((endpoint, ended)), rearm)) = committed else {
@@ -223,6 +236,9 @@ impl<H: Host> Device<H> {
             let committed = self.with_timers(peer, |peer| {
                 // Another initiation, or a change of keys, may have come first.
                 may_accept(peer, stamp, now)?;
+                if !self.is_up() {
+                    return Err(Reason::Down);
+                }
                 if peer.preshared != remote.preshared || peer.static_static != remote.static_static {
                     return Err(Reason::HandshakeLost);
                 }
@@ -237,8 +253,8 @@ impl<H: Host> Device<H> {
                 peer.timers.handshake_answered(now);
                 peer.timers.any_authenticated_received(now);
                 peer.timers.any_authenticated_sent(now);
-                peer.rx_bytes = peer.rx_bytes.saturating_add(148);
-                peer.tx_bytes = peer.tx_bytes.saturating_add(92);
+                peer.rx_bytes = peer.rx_bytes.saturating_add(INITIATION_BYTES);
+                peer.tx_bytes = peer.tx_bytes.saturating_add(RESPONSE_BYTES);
                 Ok((ended, retired))
             });
             let (done, rearm) = committed.ok_or(Reason::HandshakeLost)?;
@@ -275,7 +291,7 @@ impl<H: Host> Device<H> {
         let keys = handshake.finish(self.host.crypto(), identity, &preshared, message).map_err(refuse)?;
         let committed = self.with_timers(peer, |peer| {
             let same = peer.handshake.as_ref().is_some_and(|handshake| handshake.index() == message.receiver);
-            if !same || peer.preshared != preshared {
+            if !same || !self.is_up() || peer.preshared != preshared {
                 return None;
             }
             let block = block.take()?;
@@ -286,9 +302,7 @@ impl<H: Host> Device<H> {
             peer.timers.session_derived(now);
             peer.timers.handshake_complete();
             peer.timers.any_authenticated_received(now);
-            peer.rx_bytes = peer.rx_bytes.saturating_add(92);
-            // A flush that was cut off by the end of the old session must not hold packets up under the new one.
-            peer.flushing = false;
+            peer.rx_bytes = peer.rx_bytes.saturating_add(RESPONSE_BYTES);
             Some((retired, peer.staged().0 > 0))
         });
         let Some((Some((retired, waiting)), rearm)) = committed else {

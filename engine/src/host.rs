@@ -35,6 +35,9 @@ pub trait Crypto {
     /// Packet `i` of a run is the one that entry `i` of the job beside it speaks of.
     type Run<'a>;
 
+    /// How many packets are in `run`.
+    fn run_len(&self, run: &Self::Run<'_>) -> usize;
+
     /// Encrypts every packet of `run` in place with ChaCha20-Poly1305, no additional data, packet `i` under
     /// nonce `first_counter + i`: the padded plaintext behind the 16 bytes of header becomes ciphertext, followed
     /// by its tag of 16 bytes.

@@ -10,7 +10,7 @@ use crate::session::{REJECT_AFTER_MESSAGES, Retired};
 use crate::time::Instant;
 
 /// A run of data packets of one session, to be opened. It holds no key, and must be committed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 #[must_use]
 pub struct OpenJob {
     peer: PeerRef,
@@ -97,13 +97,16 @@ impl<H: Host> Device<H> {
                     if !fresh {
                         return (Retired::default(), Followup::default());
                     }
-                    let rekey = session.wants_rekey_on_receive(now);
-                    session.rekeyed_late |= rekey;
                     let confirmed = peer.keypairs.confirm(job.session);
                     if confirmed.is_some() {
                         peer.last_handshake = Some(now);
                         peer.timers.handshake_complete();
                     }
+                    let rekey = peer.keypairs.current().is_some_and(|current| {
+                        let rekey = current.wants_rekey_on_receive(now);
+                        current.rekeyed_late |= rekey;
+                        rekey
+                    });
                     peer.endpoint = Some(*from);
                     peer.timers.any_authenticated_received(now);
                     if content {

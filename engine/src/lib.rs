@@ -85,8 +85,8 @@
 //! let mut datagram = [&job.header(0)[..], &packet].concat();
 //! datagram.resize(16 + padded_len(packet.len(), 1420) + 16, 0);
 //! let spans = [Span { start: 0, len: datagram.len() }];
-//! alice.seal(&job, &mut Slices { buffer: &mut datagram, spans: &spans });
-//! assert_eq!(alice.commit_sealed(now, job, datagram.len(), true).unwrap().endpoint.remote, at_bob.remote);
+//! let sealed = alice.seal(job, &mut Slices { buffer: &mut datagram, spans: &spans }).unwrap();
+//! assert_eq!(alice.commit_sealed(now, sealed, datagram.len(), true).unwrap().endpoint.remote, at_bob.remote);
 //!
 //! // Bob finds the session, opens the packet, and learns what to do with it.
 //! let mut entries = [Incoming::new(datagram.first_chunk().unwrap(), datagram.len(), 0).unwrap()];

@@ -2,6 +2,7 @@
 
 use crate::message::DataHeader;
 use crate::reason::Reason;
+use core::fmt;
 
 /// How many bytes at the start of a decrypted packet the engine looks at: an IPv6 header.
 pub const HEAD_LEN: usize = 40;
@@ -10,7 +11,7 @@ pub const HEAD_LEN: usize = 40;
 ///
 /// The host makes one for every datagram of type data, keeps it beside the packet's buffer, and does with the
 /// packet what [`Incoming::verdict`] says after the commit.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Incoming {
     pub(crate) receiver: u32,
     pub(crate) counter: u64,
@@ -43,6 +44,18 @@ pub enum Verdict {
     Keepalive,
     /// Dropped and counted.
     Drop(Reason),
+}
+
+/// Without the plaintext.
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming")
+            .field("receiver", &self.receiver)
+            .field("counter", &self.counter)
+            .field("datagram_len", &self.datagram_len)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Incoming {

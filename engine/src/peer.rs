@@ -145,7 +145,6 @@ impl<H: Host> Peer<H> {
 
     /// Forgets keys and handshakes; gives the index of the handshake that ended, and the sessions.
     pub(crate) fn forget_keys(&mut self) -> (Option<u32>, Retired) {
-        self.flushing = false;
         (self.handshake.take().map(|handshake| handshake.index()), self.keypairs.clear())
     }
 

@@ -102,9 +102,9 @@ reasons! {
     NoEndpoint = "no-endpoint", Out;
     /// Staged for a session, and pushed out by newer packets (128 packets or 1 MiB a peer).
     StagedOverflow = "staged-overflow", Out;
-    /// Staged for a session that did not come about within 90 s.
+    /// Staged for a session that did not come about: twenty initiations in about 100 s were not answered.
     HandshakeTimeout = "handshake-timeout", Out;
-    /// Staged when the interface went down or the peer was removed.
+    /// Staged or to be sent when the interface went down or the peer was removed.
     StagedPurged = "staged-purged", Out;
     /// The session ended between numbering a packet and sealing or sending it.
     StaleOut = "stale-out", Out;

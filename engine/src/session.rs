@@ -72,7 +72,7 @@ impl Session {
     }
 
     /// Puts keys into an empty session, in place: a session is too large to pass through a kernel's stack.
-    fn begin(&mut self, id: u32, keys: SessionKeys, initiator: bool, now: Instant) {
+    fn begin(&mut self, id: u32, mut keys: SessionKeys, initiator: bool, now: Instant) {
         self.id = id;
         self.local_index = keys.local_index;
         self.remote_index = keys.remote_index;
@@ -80,8 +80,9 @@ impl Session {
         self.born = now;
         self.sendable = true;
         self.rekeyed_late = false;
-        self.send_key = keys.send;
-        self.receive_key = keys.receive;
+        // Exchanged, not moved: what is left in `keys` is wiped with it.
+        core::mem::swap(&mut self.send_key, &mut keys.send);
+        core::mem::swap(&mut self.receive_key, &mut keys.receive);
         self.next_counter = 0;
         self.window.clear();
     }
@@ -119,7 +120,7 @@ impl Session {
 
     /// Whether receiving under these keys asks for new ones, before they become useless.
     pub(crate) fn wants_rekey_on_receive(&self, now: Instant) -> bool {
-        self.initiator && !self.rekeyed_late && self.born.has_passed(REKEY_AFTER_ON_RECEIVE, now)
+        self.initiator && self.may_send(now) && !self.rekeyed_late && self.born.has_passed(REKEY_AFTER_ON_RECEIVE, now)
     }
 
     /// Counters given away so far.

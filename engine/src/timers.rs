@@ -11,7 +11,8 @@ pub(crate) const REKEY_TIMEOUT: u64 = 5 * SECOND;
 const KEEPALIVE_TIMEOUT: u64 = 10 * SECOND;
 /// Silence after sent data that asks for a new handshake: Keepalive-Timeout + Rekey-Timeout.
 const NO_REPLY_TIMEOUT: u64 = 15 * SECOND;
-/// Initiations that follow the first before giving up: Rekey-Attempt-Time (90 s) / Rekey-Timeout.
+/// With more repetitions than this behind it, an initiation was the last: Rekey-Attempt-Time (90 s) / Rekey-Timeout. So
+/// twenty are sent (kernel `timers.c`, `wg_expired_retransmit_handshake`).
 const MAX_RETRIES: u8 = 18;
 /// Keys are wiped this long after the last session was made: three times Reject-After-Time.
 const WIPE_AFTER: u64 = 540 * SECOND;
@@ -173,7 +174,7 @@ impl Timers {
             self.retries = 0;
         }
         // An initiation is under way: its retransmission comes after the same five seconds, with its jitter.
-        if self.get(Timer::Retransmit) != Instant::NEVER || self.get(Timer::Initiation) != Instant::NEVER {
+        if self.wants_handshake() {
             return;
         }
         let jitter = self.jitter();
@@ -182,6 +183,17 @@ impl Timers {
             _ => now,
         };
         self.set(Timer::Initiation, at);
+    }
+
+    /// An initiation that was due could not be made: try again when the next one would be sent.
+    pub(crate) fn initiation_failed(&mut self, now: Instant) {
+        let jitter = self.jitter();
+        self.set(Timer::Initiation, now.after(REKEY_TIMEOUT).after(jitter));
+    }
+
+    /// Whether an initiation is wanted or under way.
+    pub(crate) fn wants_handshake(&self) -> bool {
+        self.get(Timer::Initiation) != Instant::NEVER || self.get(Timer::Retransmit) != Instant::NEVER
     }
 
     /// Whether an initiation may be sent now.
@@ -228,8 +240,9 @@ impl Timers {
     pub(crate) fn expire(&mut self, now: Instant) -> Expired {
         let mut expired = Expired::default();
         if self.take_due(Timer::Retransmit, now) {
-            if self.retries >= MAX_RETRIES {
+            if self.retries > MAX_RETRIES {
                 expired.give_up = true;
+                self.retries = 0;
                 self.set(Timer::Keepalive, Instant::NEVER);
                 if self.get(Timer::WipeKeys) == Instant::NEVER {
                     self.set(Timer::WipeKeys, now.after(WIPE_AFTER));
@@ -388,8 +401,8 @@ mod tests {
             timers.handshake_initiated(now);
             sent += 1;
         }
-        assert_eq!(sent, 19);
-        assert!(now >= at(95_000) && now < at(95_000 + 19 * 334));
+        assert_eq!(sent, 20);
+        assert!(now >= at(100_000) && now < at(100_000 + 20 * 334));
         // Keys of an idle peer go 540 s after it gave up.
         assert_eq!(timers.earliest(), (now.after(540_000_000_000), Timer::WipeKeys));
         assert!(timers.expire(now.after(540_000_000_000)).wipe_keys);

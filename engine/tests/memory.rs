@@ -100,23 +100,22 @@ fn data_and_handshakes_take_no_memory() {
     let mut block = SessionBlock::new().ok();
     let handled = free("response", || a.receive_handshake(START, response.bytes(), &at_b, load, &mut block));
     assert!(matches!(handled, Handled::Connected(..)) && block.is_none());
-    let (staged, mut job) = free("reserve_staged", || a.reserve_staged(START, peer)).unwrap();
+    let (staged, job) = free("reserve_staged", || a.reserve_staged(START, peer)).unwrap();
     let _ = free("flushed", || a.flushed(START, peer));
 
     let mut buffer = vec![0; 4 * 64];
     let spans: Vec<_> = (0..4).map(|at| Span { start: at * 64, len: 64 }).collect();
+    let mut first = Some(job);
     for round in 0..100 {
-        if round > 0 {
-            job = free("reserve", || a.reserve(START, peer, 4)).unwrap();
-        }
+        let job = first.take().unwrap_or_else(|| free("reserve", || a.reserve(START, peer, 4)).unwrap());
         let count = job.count() as usize;
         for at in 0..count {
             buffer[at * 64..at * 64 + 16].copy_from_slice(&job.header(at as u32));
             buffer[at * 64 + 16..at * 64 + 16 + packet.len()].copy_from_slice(&packet);
         }
         let spans = &spans[..count];
-        free("seal", || a.seal(&job, &mut Slices { buffer: &mut buffer, spans }));
-        let _ = free("commit_sealed", || a.commit_sealed(START, job, count * 64, true)).unwrap();
+        let sealed = free("seal", || a.seal(job, &mut Slices { buffer: &mut buffer, spans })).unwrap();
+        let _ = free("commit_sealed", || a.commit_sealed(START, sealed, count * 64, true)).unwrap();
         if round % 7 == 3 {
             buffer[20] ^= 1;
         }

@@ -68,6 +68,10 @@ impl Scattered {
 impl Crypto for Scattered {
     type Run<'a> = &'a mut [Fragments];
 
+    fn run_len(&self, run: &Self::Run<'_>) -> usize {
+        run.len()
+    }
+
     fn seal_run(&self, key: &Secret, first_counter: u64, run: &mut Self::Run<'_>) {
         Self::each(run, |at, bytes| {
             let spans = [Span { start: 0, len: bytes.len() }];
@@ -251,10 +255,10 @@ fn fragmented_runs_completed_in_random_order_arrive_whole_and_in_order() {
                         std::thread::yield_now();
                         continue;
                     };
-                    assert!(a.seal(&work.job, &mut &mut work.packets[..]));
-                    departures.complete(work.ticket, work, |work| {
-                        let _ = a.commit_sealed(NOW, work.job, 64 * RUN as usize, true).unwrap();
-                        wire.send(work.packets.iter().map(Fragments::join).collect()).unwrap();
+                    let sealed = a.seal(work.job, &mut &mut work.packets[..]).unwrap();
+                    departures.complete(work.ticket, (sealed, work.packets), |(sealed, packets)| {
+                        let _ = a.commit_sealed(NOW, sealed, 64 * RUN as usize, true).unwrap();
+                        wire.send(packets.iter().map(Fragments::join).collect()).unwrap();
                     });
                 }
             });
@@ -377,7 +381,7 @@ fn a_session_that_ends_between_the_calls_makes_the_job_stale() {
     let mut bytes = job.header(0).to_vec();
     bytes.resize(64, 0);
     let mut run = [Fragments::cut(&bytes, 1)];
-    a.seal(&job, &mut &mut run[..]);
+    let sealed = a.seal(job, &mut &mut run[..]).unwrap();
     let late = a.reserve(NOW, to_b, 2).unwrap();
     let entries = || [Incoming::new(run[0].join().first_chunk().unwrap(), 64, 0).unwrap()];
     let (mut first, mut second) = (entries(), entries());
@@ -387,9 +391,10 @@ fn a_session_that_ends_between_the_calls_makes_the_job_stale() {
     for device in [&a, &b] {
         device.configure(|configuration| configuration.forget_sessions());
     }
-    assert!(!a.seal(&late, &mut &mut run.clone()[..]));
-    assert_eq!(a.commit_sealed(NOW, late, 128, true).unwrap_err(), Reason::StaleOut);
+    assert!(a.seal(late, &mut &mut [run[0].clone(), run[0].clone()][..]).is_none());
     assert_eq!(a.drops(Reason::StaleOut), 2);
+    assert_eq!(a.commit_sealed(NOW, sealed, 64, true).unwrap_err(), Reason::StaleOut);
+    assert_eq!(a.drops(Reason::StaleOut), 3);
     let from = Endpoint { remote: "192.0.2.1:1".parse().unwrap(), source: None };
     let _ = b.commit_opened(NOW, opening, &mut first, &from);
     assert_eq!(first[0].verdict(), Verdict::Drop(Reason::StaleIn));

@@ -62,7 +62,7 @@ fn initiations_are_repeated_every_five_seconds_and_given_up_after_ninety() {
         pair.run_until_with(millis(step * 100), |_| false);
         sent.extend(pair.wire.drain(..).map(|datagram| (step * 100, datagram)));
     }
-    assert_eq!(sent.len(), 19, "one and eighteen repetitions");
+    assert_eq!(sent.len(), 20, "one and nineteen repetitions");
     assert!(sent.iter().all(|(_, datagram)| datagram.kind() == 1));
     for pair in sent.windows(2) {
         let gap = pair[1].0 - pair[0].0;

@@ -185,7 +185,7 @@ impl Node {
     fn follow(&mut self, followup: Followup) -> Result<(), Box<dyn Error>> {
         let mut flush = followup.flush;
         while let Some(peer) = flush {
-            let Some((mut packets, mut job)) = self.device.reserve_staged(self.now(), peer) else { break };
+            let Ok((mut packets, mut job)) = self.device.reserve_staged(self.now(), peer) else { break };
             while let Some(packet) = packets.pop() {
                 let front = job.take(1);
                 self.seal(front, &packet.into_payload())?;
@@ -199,9 +199,9 @@ impl Node {
         let mut datagram = [&job.header(0)[..], packet].concat();
         datagram.resize(16 + padded_len(packet.len(), MTU) + 16, 0);
         let spans = [Span { start: 0, len: datagram.len() }];
-        self.device.seal(&job, &mut Slices { buffer: &mut datagram, spans: &spans });
-        let committed = self.device.commit_sealed(self.now(), job, datagram.len(), !packet.is_empty());
-        if let Ok(departure) = committed {
+        let sealed = self.device.seal(job, &mut Slices { buffer: &mut datagram, spans: &spans });
+        let Some(sealed) = sealed else { return Ok(()) };
+        if let Ok(departure) = self.device.commit_sealed(self.now(), sealed, datagram.len(), !packet.is_empty()) {
             self.socket.send_to(&datagram, departure.endpoint.remote)?;
             self.follow(departure.followup)?;
         }

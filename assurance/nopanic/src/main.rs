@@ -89,6 +89,10 @@ impl Entropy for Home {
 impl Crypto for Home {
     type Run<'a> = &'a mut [u8];
 
+    fn run_len(&self, run: &Self::Run<'_>) -> usize {
+        run.len()
+    }
+
     fn seal_run(&self, key: &Secret, _: u64, run: &mut Self::Run<'_>) {
         black_box(key.expose());
         fill(run);
@@ -217,15 +221,15 @@ pub fn outgoing(device: &Dev, now: Instant, head: &[u8], len: usize, count: u32)
     black_box(job.header(count));
     let front = job.take(count / 2);
     let mut buffer = [0_u8; 64];
-    black_box(device.seal(&front, &mut &mut buffer[..]));
-    Some(device.commit_sealed(now, front, len, true).ok()?.followup)
+    let sealed = device.seal(front, &mut &mut buffer[..])?;
+    Some(device.commit_sealed(now, sealed, len, true).ok()?.followup)
 }
 
 #[unsafe(no_mangle)]
 pub fn staged(device: &Dev, now: Instant, peer: PeerRef, count: u32) -> Option<Followup> {
     let _ = black_box(device.stage(now, peer, Packet(count)).followup);
     let _ = black_box(device.reserve_keepalive(now, peer));
-    let _ = black_box(device.reserve_staged(now, peer)?.1);
+    let _ = black_box(device.reserve_staged(now, peer).ok()?.1);
     Some(device.flushed(now, peer))
 }
 

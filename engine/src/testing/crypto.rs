@@ -17,6 +17,10 @@ pub(crate) struct TestCrypto;
 impl Crypto for TestCrypto {
     type Run<'a> = Vec<&'a mut [u8]>;
 
+    fn run_len(&self, run: &Self::Run<'_>) -> usize {
+        run.len()
+    }
+
     fn seal_run(&self, key: &Secret, first_counter: u64, run: &mut Self::Run<'_>) {
         for (counter, datagram) in (first_counter..).zip(run.iter_mut()) {
             let (text, tag) = datagram[16..].split_last_chunk_mut().unwrap();

@@ -156,9 +156,10 @@ impl Node {
             buffer.resize(start + 16 + padded_len(packet.len(), MTU) + 16, 0);
             spans.push(Span { start, len: buffer.len() - start });
         }
-        self.device.seal(&job, &mut Slices { buffer: &mut buffer, spans: &spans });
+        let sealed = self.device.seal(job, &mut Slices { buffer: &mut buffer, spans: &spans });
         let data = packets.iter().any(|packet| !packet.is_empty());
-        if let Ok(departure) = self.device.commit_sealed(self.now, job, buffer.len(), data) {
+        let Some(sealed) = sealed else { return };
+        if let Ok(departure) = self.device.commit_sealed(self.now, sealed, buffer.len(), data) {
             for span in spans {
                 let bytes = buffer[span.start..span.start + span.len].to_vec();
                 self.transmit(departure.endpoint.remote, bytes);
@@ -174,7 +175,7 @@ impl Node {
     pub fn follow(&mut self, followup: Followup) {
         let mut next = followup.flush;
         while let Some(peer) = next.take() {
-            let Some((mut packets, mut job)) = self.device.reserve_staged(self.now, peer) else { return };
+            let Ok((mut packets, mut job)) = self.device.reserve_staged(self.now, peer) else { return };
             while let Some(packet) = packets.pop() {
                 let job = job.take(1);
                 self.seal_and_send(job, &[packet.into_payload()]);
