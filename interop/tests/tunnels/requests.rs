@@ -8,6 +8,7 @@ use kerntun_interop::program::Program::Kerntun;
 use kerntun_interop::requirements::met;
 use kerntun_interop::uapi::{Connection, errno, lasting};
 use std::io::ErrorKind;
+use std::net::UdpSocket;
 use std::sync::Arc;
 
 const SEED: u64 = 0x7265_7175_6573_7473;
@@ -22,6 +23,9 @@ const SAMPLE: u32 = 8;
 
 /// Memory may grow by this much behind the first tenth, in KiB.
 const GROWTH: u64 = 4096;
+
+/// A port that somebody else has.
+const TAKEN: u16 = 40_102;
 
 const GET: &[u8] = b"get=1\n\n";
 
@@ -42,7 +46,7 @@ fn whole(keys: &Keys) -> String {
     )
 }
 
-/// Requests that are right, each for something else.
+/// Requests that are right, or nearly so, each for something else.
 fn right(keys: &Keys) -> Vec<String> {
     let peer = |number: u64| Keys::number(number).public_hex();
     vec![
@@ -54,6 +58,10 @@ fn right(keys: &Keys) -> Vec<String> {
         format!("set=1\npublic_key={}\nreplace_allowed_ips=true\nallowed_ip=10.5.0.0/16\n\n", peer(4)),
         format!("set=1\nprivate_key={}\n\n", Keys::number(5).private_hex()),
         format!("set=1\npublic_key={}\npreshared_key={}\nendpoint=127.0.0.1:10\n\n", peer(3), hex(&[0; 32])),
+        // Well said, but not to be done: the port belongs to somebody else, the key is no key, there is no such version.
+        format!("set=1\nfwmark=7\nlisten_port={TAKEN}\npublic_key={}\nallowed_ip=10.6.0.0/16\n\n", peer(6)),
+        format!("set=1\nfwmark=8\npublic_key={}\nallowed_ip=10.7.0.0/16\n\n", hex(&[0; 32])),
+        format!("set=1\nlisten_port=40103\npublic_key={}\nremove=true\nprotocol_version=2\n\n", peer(1)),
     ]
 }
 
@@ -119,6 +127,7 @@ fn rubbish_on_the_configuration_socket() {
     let namespace = Arc::new(Namespace::new("alone"));
     let mut end = End::start(&namespace, Kerntun);
     end.bring_up(&["10.78.0.1/24".to_owned()], 1420);
+    let _taken = namespace.enter(|| UdpSocket::bind(("0.0.0.0", TAKEN))).unwrap();
     let whole = whole(&end.keys);
     let mut garbler = Garbler::new(SEED, right(&end.keys));
     let mut client = Client::new(&end);
