@@ -2,7 +2,7 @@
 
 use kerntun_interop::end::{End, Peer};
 use kerntun_interop::keys::Keys;
-use kerntun_interop::namespace::{Namespace, said};
+use kerntun_interop::namespace::{Namespace, check, said};
 use kerntun_interop::program::{
     Program::{self, Kerntun, WireguardGo},
     kerntun,
@@ -94,6 +94,39 @@ fn wg_show_and_syncconf() {
     assert_eq!(left.show("peers").trim(), right.keys.public_text());
     assert_eq!(left.handshake_with(right), before.0, "the session has outlived it all");
     tunnel.exchange();
+}
+
+/// What `wg showconf` says can be given to `wg setconf`, also when it is much.
+#[test]
+fn many_peers() {
+    if !met("many peers", &[]) {
+        return;
+    }
+    const MANY: u64 = 2_000;
+    let namespace = Arc::new(Namespace::new("alone"));
+    let end = End::start(&namespace, Kerntun);
+    let peer = |number: u64| Peer {
+        public_key: Keys::number(number).public_text(),
+        preshared_key: number.is_multiple_of(2).then(|| Keys::number(number).private_text()),
+        endpoint: Some(SocketAddr::new(Family::V4.outer(number as u8), PORT)),
+        allowed_ips: format!("10.{}.{}.0/24, fd00:{number:x}::/32", number / 256, number % 256),
+        keepalive: number.is_multiple_of(3).then_some(25),
+    };
+    let peers: Vec<Peer> = (1..=MANY).map(peer).collect();
+    end.configure(PORT, &peers);
+    let sorted = || {
+        let text = end.show("dump");
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let before = sorted();
+    assert_eq!(before.len() as u64, 1 + MANY);
+    let saved = check(Command::new("timeout").args(["20", "wg", "showconf", &end.interface]));
+    end.configure(PORT, &[]);
+    assert_eq!(end.show("dump").lines().count(), 1);
+    end.feed("setconf", &saved);
+    assert_eq!(sorted(), before);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! | `life` | sessions that outlive something: new keys, new addresses, new ports, and what a restart leaves |
 //! | `configuration` | `wg` and `wg-quick` as they are |
 //! | `daemon` | how the program starts and ends |
+//! | `paths` | the network under the tunnel: small, broken, link-local; and the interface on top of it |
 //! | `packets` | what happens to single packets: order, ECN, source addresses, marks, loops, unreachable |
 //! | `hostile`, `requests` | strangers who send rubbish to the network, and rubbish on the configuration socket |
 
@@ -15,4 +16,5 @@ mod hostile;
 mod life;
 mod matrix;
 mod packets;
+mod paths;
 mod requests;

@@ -1,7 +1,7 @@
 //! What happens to single packets.
 
 use kerntun_interop::namespace::check;
-use kerntun_interop::program::Program::{Kerntun, WireguardGo};
+use kerntun_interop::program::Program::Kerntun;
 use kerntun_interop::requirements::met;
 use kerntun_interop::site::Family;
 use kerntun_interop::tap::{Datagram, Tap};
@@ -285,27 +285,5 @@ fn inner_source_addresses() {
             seen.contains(&family.inner(2))
         });
         assert!(!seen.contains(&family.inner(55)), "{seen:?}");
-    }
-}
-
-/// The MTU of both interfaces changes while packets flow, and the largest packets still pass.
-#[test]
-fn another_mtu() {
-    if !met("another MTU", &["wireguard-go"]) {
-        return;
-    }
-    for right in [Kerntun, WireguardGo] {
-        let tunnel = Tunnel::planned(Kerntun, right, Plan::default());
-        tunnel.exchange();
-        for mtu in [1300, 9000, 576, 1420] {
-            for end in [&tunnel.left, &tunnel.right] {
-                end.namespace.ip(&format!("link set {} mtu {mtu}", end.interface));
-            }
-            let mut pinger = Pinger::new(&tunnel.site.left, Family::V4.inner(2));
-            for len in [mtu - 28, mtu - 29, 2 * mtu] {
-                let passes = (0..10).any(|_| pinger.ping(len, Duration::from_millis(300)));
-                assert!(passes, "{right:?}: {len} bytes of data at an MTU of {mtu}");
-            }
-        }
     }
 }

@@ -1,0 +1,146 @@
+//! What the network under the tunnel can be like, and the interface on top of it.
+
+use kerntun_interop::namespace::check;
+use kerntun_interop::program::Program::{Kerntun, WireguardGo};
+use kerntun_interop::requirements::met;
+use kerntun_interop::site::Family;
+use kerntun_interop::traffic::bulk::bulk;
+use kerntun_interop::traffic::echo::{Pinger, is_unreachable, reach, reach_within};
+use kerntun_interop::traffic::flow::{Flow, Pace};
+use kerntun_interop::tunnel::{PORT, Plan, Tunnel};
+use kerntun_interop::wait::ONE_RETRY;
+use std::thread::{scope, sleep};
+use std::time::Duration;
+
+/// The MTU of both interfaces changes while the tunnel is up, and the largest packets still pass.
+#[test]
+fn another_mtu() {
+    if !met("another MTU", &["wireguard-go"]) {
+        return;
+    }
+    for right in [Kerntun, WireguardGo] {
+        let tunnel = Tunnel::planned(Kerntun, right, Plan::default());
+        tunnel.exchange();
+        for mtu in [1300, 9000, 576, 1420] {
+            for end in [&tunnel.left, &tunnel.right] {
+                end.namespace.ip(&format!("link set {} mtu {mtu}", end.interface));
+            }
+            let mut pinger = Pinger::new(&tunnel.site.left, Family::V4.inner(2));
+            for len in [mtu - 28, mtu - 29, 2 * mtu] {
+                let passes = (0..10).any(|_| pinger.ping(len, Duration::from_millis(300)));
+                assert!(passes, "{right:?}: {len} bytes of data at an MTU of {mtu}");
+            }
+        }
+    }
+}
+
+/// Packets of every length pass: what is added to fill up sixteen bytes is taken off again.
+#[test]
+fn every_length() {
+    if !met("every length", &["wireguard-go"]) {
+        return;
+    }
+    let tunnel = Tunnel::planned(Kerntun, WireguardGo, Plan::default());
+    tunnel.exchange();
+    for family in Family::BOTH {
+        for (from, to) in [(&tunnel.site.left, 2), (&tunnel.site.right, 1)] {
+            let mut pinger = Pinger::new(from, family.inner(to));
+            for len in (0..70).chain(1350..1400) {
+                let passes = (0..10).any(|_| pinger.ping(len, Duration::from_millis(300)));
+                assert!(passes, "{len} bytes of data from {}", from.name());
+            }
+        }
+    }
+}
+
+/// The cable takes less than a full packet of the tunnel: datagrams are fragmented, and nothing is stuck.
+#[test]
+fn small_cable() {
+    if !met("small cable", &["wireguard-go"]) {
+        return;
+    }
+    for right in [Kerntun, WireguardGo] {
+        for outer in Family::BOTH {
+            let tunnel = Tunnel::planned(Kerntun, right, Plan { outer, ..Plan::default() });
+            tunnel.exchange();
+            // In the middle of the session, so that what was learnt before is wrong now.
+            for namespace in [&tunnel.site.left, &tunnel.site.right] {
+                namespace.ip("link set cable mtu 1300");
+            }
+            for family in Family::BOTH {
+                bulk(&tunnel.site.left, &tunnel.site.right, family.inner(2), 1 << 20);
+            }
+        }
+    }
+}
+
+/// The cable is pulled while packets flow, and plugged in again.
+#[test]
+fn pulled_cable() {
+    if !met("pulled cable", &["wireguard-go"]) {
+        return;
+    }
+    for right in [Kerntun, WireguardGo] {
+        let mut tunnel = Tunnel::planned(Kerntun, right, Plan::default());
+        tunnel.exchange();
+        let flow = Flow::start(&tunnel.site.left, &tunnel.site.right, Family::V4.inner(2), Pace::GENTLE);
+        for _ in 0..3 {
+            tunnel.site.left.ip("link set cable down");
+            assert!(is_unreachable(&tunnel.site.left, Family::V4.inner(2)));
+            tunnel.site.left.ip("link set cable up");
+            reach_within(&tunnel.site.left, Family::V4.inner(2), ONE_RETRY);
+        }
+        assert!(tunnel.left.is_running() && tunnel.right.is_running());
+        let report = flow.finish();
+        assert_eq!(report.disordered, 0, "{report:?}");
+        assert!(report.received > 0, "{report:?}");
+    }
+}
+
+/// The interface goes down and comes up again, on either side.
+#[test]
+fn interface_down_and_up() {
+    if !met("interface down and up", &["wireguard-go"]) {
+        return;
+    }
+    scope(|scope| {
+        for right in [Kerntun, WireguardGo] {
+            scope.spawn(move || {
+                let tunnel = Tunnel::planned(Kerntun, right, Plan::default());
+                tunnel.exchange();
+                for (end, host, other) in [(&tunnel.left, 1, 2), (&tunnel.right, 2, 1)] {
+                    let (namespace, interface) = (&end.namespace, &end.interface);
+                    namespace.ip(&format!("link set {interface} down"));
+                    sleep(Duration::from_millis(300));
+                    namespace.ip(&format!("link set {interface} up"));
+                    // The kernel takes IPv6 addresses away with the link.
+                    namespace.ip(&format!("addr replace {}/64 dev {interface} nodad", Family::V6.inner(host)));
+                    reach(namespace, Family::V4.inner(other));
+                    tunnel.exchange();
+                }
+            });
+        }
+    });
+}
+
+/// An address that means something only together with a link keeps its link.
+#[test]
+fn link_local_endpoint() {
+    if !met("link-local endpoint", &[]) {
+        return;
+    }
+    let tunnel = Tunnel::planned(Kerntun, Kerntun, Plan::default());
+    let [left, right] = [(&tunnel.site.left, 0x11), (&tunnel.site.right, 0x22)];
+    for (namespace, host) in [left, right] {
+        namespace.ip(&format!("addr add fe80::{host:x}/64 dev cable nodad"));
+    }
+    let endpoint = format!("[fe80::22%cable]:{PORT}");
+    let key = tunnel.right.keys.public_text();
+    let mut wg = left.0.command("wg");
+    check(wg.args(["set", &tunnel.left.interface, "peer", &key, "endpoint", &endpoint]));
+    reach(left.0, Family::V4.inner(2));
+    // The other side has learnt where we are, and can begin on its own.
+    let shown = check(right.0.command("wg").args(["show", &tunnel.right.interface, "endpoints"]));
+    assert!(shown.contains("%cable]:51820"), "{shown}");
+    tunnel.exchange();
+}
