@@ -18,6 +18,15 @@ pub fn met(test: &str, programs: &[&str]) -> bool {
     }
 }
 
+/// Whether a program can be run.
+#[must_use]
+pub fn is_there(program: &str) -> bool {
+    // All programs know this, and those that do not end all the same.
+    let mut command = Command::new(program);
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok()
+}
+
 fn missing(programs: &[&str]) -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return Some("needs root, for network namespaces".to_owned());
@@ -25,12 +34,6 @@ fn missing(programs: &[&str]) -> Option<String> {
     if let Err(error) = OpenOptions::new().read(true).write(true).open("/dev/net/tun") {
         return Some(format!("needs /dev/net/tun: {error}"));
     }
-    let absent = |program: &&&str| {
-        // All of them know one of these, and those that do not end all the same.
-        let mut command = Command::new(program);
-        command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        command.status().is_err()
-    };
-    let absent = ["ip", "wg"].iter().chain(programs).find(absent)?;
+    let absent = ["ip", "wg"].iter().chain(programs).find(|program| !is_there(program))?;
     Some(format!("needs the program '{absent}'"))
 }
