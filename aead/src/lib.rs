@@ -130,7 +130,7 @@ impl Vectors {
             // SAFETY: a level is only made where the processor has its features.
             Level::Avx512Ifma => unsafe { run::seal(key, buffer, packets) },
             #[cfg(not(target_arch = "x86_64"))]
-            Level::Avx512Ifma => {}
+            Level::Avx512Ifma => _ = (key, buffer, packets),
         }
     }
 
@@ -144,7 +144,7 @@ impl Vectors {
             // SAFETY: a level is only made where the processor has its features.
             Level::Avx512Ifma => unsafe { run::open(key, buffer, packets) },
             #[cfg(not(target_arch = "x86_64"))]
-            Level::Avx512Ifma => {}
+            Level::Avx512Ifma => _ = (key, buffer, packets),
         }
     }
 }
