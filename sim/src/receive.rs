@@ -130,6 +130,11 @@ impl Node {
         let before = View::of(&self.device);
         let job = self.device.admit(now, &mut packets);
         self.unchanged(shared, &before, "admit", Check::StrangersChangeNothing);
+        for (packet, datagram) in packets.iter().zip(&run) {
+            if let Verdict::Drop(reason) = packet.verdict() {
+                self.check_not_burnt(shared, reason, datagram);
+            }
+        }
         let Some(job) = job else { return };
         let key = self.device.peer_info(job.peer()).map(|info| info.public_key);
         let open_at = shared.now + shared.random.below(self.hold + 1);
@@ -178,7 +183,10 @@ impl Node {
             let text = &opening.buffer[span.start + 16..span.start + span.len - 16];
             match verdict {
                 Verdict::Drop(Reason::WrongSource | Reason::InnerMalformed | Reason::EcnIllegal) => {}
-                Verdict::Drop(_) => continue,
+                Verdict::Drop(reason) => {
+                    self.check_not_burnt(shared, reason, original);
+                    continue;
+                }
                 Verdict::Deliver { .. } | Verdict::Keepalive => {}
             }
             accepted = true;
@@ -225,6 +233,15 @@ impl Node {
             format!("node {} received from node {sender:?}: {verdicts:?}", self.id)
         });
         self.follow(shared, followup);
+    }
+
+    /// Only the packet itself uses its counter up; the window reaches back further than anything here is late.
+    fn check_not_burnt(&self, shared: &mut Shared, reason: Reason, datagram: &Datagram) {
+        let burnt =
+            reason == Reason::Replayed && !shared.attacked && shared.origin.fresh(self.id, &datagram.bytes).is_some();
+        shared.require(!burnt, Check::StrangersChangeNothing, || {
+            format!("node {}: somebody used up the counter of a packet that is new", self.id)
+        });
     }
 
     fn check_source(&self, shared: &mut Shared, inner: &[u8], key: Option<PublicKey>, right: bool) {

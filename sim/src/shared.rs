@@ -47,6 +47,8 @@ pub struct Shared {
     pub agenda: Agenda,
     /// What went wrong first.
     pub violation: Option<Violation>,
+    /// Whether somebody redirects packets from one session to another, where their counters may be used up.
+    pub attacked: bool,
     /// Whether to tell what happens.
     pub trace: bool,
 }
@@ -117,15 +119,17 @@ impl Origin {
     }
 }
 
-/// All that is authenticated of a datagram. Of handshake messages that is what Noise covers: neither the sender's index
-/// nor mac1, which anybody can make for a changed index, nor mac2 (paper, section 5.4.2 and 5.4.3).
+/// All that is authenticated of a datagram. No message's cipher covers the indices in its header; of handshake messages
+/// mac1 does, but anybody can make that, and mac2 is not looked at without load (paper, section 5.4.2 to 5.4.7).
 fn fingerprint(bytes: &[u8]) -> u64 {
     let authentic = match (bytes.first(), bytes.len()) {
         (Some(1), 148) => 8..116,
         (Some(2), 92) => 8..60,
-        _ => 0..bytes.len(),
+        (Some(3 | 4), length) if length >= 32 => 8..length,
+        (_, length) => 0..length,
     };
     let mut hasher = DefaultHasher::new();
+    hasher.write(&bytes[..bytes.len().min(4)]);
     hasher.write(&bytes[authentic]);
     hasher.finish()
 }

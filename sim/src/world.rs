@@ -105,6 +105,7 @@ impl World {
             wire: Vec::new(),
             agenda: Agenda::default(),
             violation: None,
+            attacked: scenario.faults.has(Fault::Attack),
             trace,
         };
         let mut world = Self {
