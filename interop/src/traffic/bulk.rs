@@ -6,10 +6,13 @@ use blake2::{Blake2s256, Digest};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// No single read or write may wait longer.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// And the whole not longer than this.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Opens a connection from `client` to `server`, which has the address `to`, sends `bytes` each way at the same time, and
 /// compares what comes out with what went in.
@@ -40,8 +43,9 @@ pub fn bulk(client: &Namespace, server: &Namespace, to: IpAddr, bytes: usize) {
 fn send(mut to: &TcpStream, seed: u64, bytes: usize) -> [u8; 32] {
     let (mut random, mut sum) = (Random::new(seed), Blake2s256::new());
     let mut block = vec![0; 1 << 18];
-    let mut left = bytes;
+    let (started, mut left) = (Instant::now(), bytes);
     while left > 0 {
+        assert!(started.elapsed() < LIMIT, "the tunnel has taken all but {left} of {bytes} bytes in {LIMIT:?}");
         let len = left.min(block.len());
         random.fill(&mut block[..len]);
         sum.update(&block[..len]);
@@ -54,8 +58,9 @@ fn send(mut to: &TcpStream, seed: u64, bytes: usize) -> [u8; 32] {
 fn receive(mut from: &TcpStream, bytes: usize) -> [u8; 32] {
     let mut sum = Blake2s256::new();
     let mut block = vec![0; 1 << 18];
-    let mut left = bytes;
+    let (started, mut left) = (Instant::now(), bytes);
     while left > 0 {
+        assert!(started.elapsed() < LIMIT, "the tunnel has given all but {left} of {bytes} bytes in {LIMIT:?}");
         let len = left.min(block.len());
         let len = match from.read(&mut block[..len]) {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,

@@ -153,22 +153,22 @@ fn endpoint_behind_the_tunnel() {
         let prefix = if outer == Family::V4 { 32 } else { 128 };
         let route = format!("{}/{prefix} dev {}", outer.outer(2), left.interface);
         site.left.ip(&format!("route add {route}"));
-        let mut pinger = Pinger::new(&site.left, Family::V4.inner(2));
-        for _ in 0..5 {
-            let _ = pinger.ping(1000, Duration::from_millis(100));
-        }
-        // Whatever goes round has had its time. From now on it has to be quiet.
-        sleep(Duration::from_secs(1));
         let packets = || {
             let text = site.left.ip(&format!("-s -s link show {}", left.interface));
             let line = text.lines().skip_while(|line| !line.contains("TX:")).nth(1).unwrap();
             line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
         };
         let before = (packets(), left.processor_time());
+        let mut pinger = Pinger::new(&site.left, Family::V4.inner(2));
+        for _ in 0..5 {
+            let _ = pinger.ping(56, Duration::from_millis(100));
+        }
+        // A packet that goes round becomes longer each time, until it is too long. Once is as good as it gets: the
+        // daemon knows its own datagrams only when they come back.
         sleep(Duration::from_secs(1));
-        let after = (packets(), left.processor_time());
-        assert!(after.0 - before.0 < 100, "{} packets in a second with nothing to do", after.0 - before.0);
-        assert!(after.1 - before.1 < 50, "{} hundredths of a second of work with nothing to do", after.1 - before.1);
+        let [packets, work] = [packets() - before.0, left.processor_time() - before.1];
+        assert!(packets < 25, "{packets} packets entered the tunnel, of which five were meant to");
+        assert!(work < 50, "{work} hundredths of a second of work on five packets");
         assert!(left.show("").contains("peer: "), "it still answers");
         site.left.ip(&format!("route del {route}"));
         reach(&site.left, Family::V4.inner(2));

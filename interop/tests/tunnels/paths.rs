@@ -133,6 +133,11 @@ fn link_local_endpoint() {
     let [left, right] = [(&tunnel.site.left, 0x11), (&tunnel.site.right, 0x22)];
     for (namespace, host) in [left, right] {
         namespace.ip(&format!("addr add fe80::{host:x}/64 dev cable nodad"));
+        // Who forgets the link goes astray.
+        namespace.ip("link add astray type veth peer name ghost");
+        namespace.ip("link set ghost up");
+        namespace.ip("link set astray up");
+        namespace.ip("-6 route add fe80::/64 dev astray metric 1");
     }
     let endpoint = format!("[fe80::22%cable]:{PORT}");
     let key = tunnel.right.keys.public_text();
