@@ -333,7 +333,7 @@ impl<H: Host> Configuration<'_, H> {
                 if wanted {
                     peer.timers.want_initiation(now, true);
                 }
-                peer.handshake.take().map(|handshake| handshake.index())
+                peer.end_handshake()
             });
             let (ended, earlier) = ended.unwrap_or_default();
             rearm |= earlier;

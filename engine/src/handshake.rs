@@ -160,13 +160,14 @@ impl<H: Host> Device<H> {
                 peer.timers.want_initiation(now, false);
                 return None;
             }
-            let ended = peer.handshake.replace(handshake);
+            let ended = peer.end_handshake();
+            peer.handshake = Some(handshake);
             peer.cookies.sent(mac1);
             peer.last_stamp_sent = stamp;
             peer.timers.handshake_initiated(now);
             peer.timers.any_authenticated_sent(now);
             peer.tx_bytes = peer.tx_bytes.saturating_add(INITIATION_BYTES);
-            Some((endpoint, ended.map(|handshake| handshake.index())))
+            Some((endpoint, ended))
         });
         let Some((Some((endpoint, ended)), rearm)) = committed else {
             self.forget_indices(Some(index), &Retired::default());
@@ -245,7 +246,7 @@ impl<H: Host> Device<H> {
                 let block = block.take().ok_or(Reason::HandshakeLost)?;
                 peer.greatest_stamp = stamp;
                 peer.last_initiation_received = Some(now);
-                let ended = peer.handshake.take().map(|handshake| handshake.index());
+                let ended = peer.end_handshake();
                 let retired = peer.keypairs.insert(block, keys, false, now);
                 peer.endpoint = Some(*from);
                 peer.cookies.sent(mac1);

@@ -145,7 +145,15 @@ impl<H: Host> Peer<H> {
 
     /// Forgets keys and handshakes; gives the index of the handshake that ended, and the sessions.
     pub(crate) fn forget_keys(&mut self) -> (Option<u32>, Retired) {
-        (self.handshake.take().map(|handshake| handshake.index()), self.keypairs.clear())
+        (self.end_handshake(), self.keypairs.clear())
+    }
+
+    /// Ends our initiation under way, if there is one, and gives its index. In place: a value moved out would leave its
+    /// keys behind in the peer's memory.
+    pub(crate) fn end_handshake(&mut self) -> Option<u32> {
+        let index = self.handshake.as_ref().map(Initiating::index);
+        self.handshake = None;
+        index
     }
 
     /// Acts on deadlines that passed, as far as that happens inside the peer.

@@ -357,3 +357,25 @@ fn nothing_unauthenticated_changes_a_peer() {
     assert_eq!(state(&pair), before);
     assert!(pair.b.sent.is_empty());
 }
+
+#[test]
+fn a_response_under_load_gets_a_cookie_and_the_next_one_carries_it() {
+    let mut pair = Pair::new();
+    let knock = initiation(&mut pair);
+    pair.b.receive(&knock);
+    let response = pair.b.sent.remove(0);
+    assert_eq!(response.bytes[76..92], [0; 16], "no cookie, no mac2");
+    pair.a.load = Load { depth: 1024, capacity: 1024 };
+    pair.a.receive(&response);
+    assert_eq!(last(&pair.a), "cookie-reply");
+    let reply = pair.a.sent.remove(0);
+    pair.b.receive(&reply);
+    assert_eq!(last(&pair.b), "cookie-stored");
+    pair.set_now(seconds(6));
+    let knock = initiation(&mut pair);
+    pair.b.receive(&knock);
+    let response = pair.b.sent.remove(0);
+    assert_ne!(response.bytes[76..92], [0; 16]);
+    pair.a.receive(&response);
+    assert_eq!(last(&pair.a), "connected");
+}

@@ -280,3 +280,61 @@ fn a_clock_that_goes_back_breaks_nothing() {
     pair.run_until(seconds(420));
     assert_eq!(pair.b.delivered.len(), 3);
 }
+
+#[test]
+fn a_peer_removed_between_the_calls_makes_its_jobs_stale() {
+    use kerntun_crypto::{Slices, Span};
+    use kerntun_engine::packet::{Incoming, Verdict};
+    let mut pair = Pair::connected();
+    pair.set_now(seconds(10));
+    let peer = pair.a.peer(&pair.b);
+    let unsealed = pair.a.device.reserve(pair.a.now, peer, 1).unwrap();
+    let sealing = pair.a.device.reserve(pair.a.now, peer, 1).unwrap();
+    let mut bytes = vec![0; 64];
+    let spans = [Span { start: 0, len: 64 }];
+    let sealed = pair.a.device.seal(sealing, &mut Slices { buffer: &mut bytes, spans: &spans }).unwrap();
+    pair.b.send(&ipv4(B, A, b"under way")).unwrap();
+    let mut datagram = pair.b.sent.remove(0).bytes;
+    let mut entries = [Incoming::new(datagram.first_chunk().unwrap(), datagram.len(), 0).unwrap()];
+    let opening = pair.a.device.admit(pair.a.now, &mut entries).unwrap();
+    let whole = [Span { start: 0, len: datagram.len() }];
+    pair.a.device.open(&opening, &mut entries, &mut Slices { buffer: &mut datagram, spans: &whole });
+    let _ = pair.a.device.stage(pair.a.now, peer, Held::from_bytes(ipv4(A, B, b"staged"), 1));
+    let (_, flushing) = pair.a.device.reserve_staged(pair.a.now, peer).unwrap();
+
+    pair.a.set_peer(PeerChange { remove: true, ..PeerChange::new(pair.b.public()) });
+    // Its place is somebody else's by now.
+    pair.a.set_peer(PeerChange::new(public_key(&private_key(77))));
+
+    assert!(pair.a.device.seal(unsealed, &mut Slices { buffer: &mut bytes, spans: &spans }).is_none());
+    assert_eq!(pair.a.device.commit_sealed(pair.a.now, sealed, 64, true).unwrap_err(), Reason::StaleOut);
+    assert!(pair.a.device.seal(flushing, &mut Slices { buffer: &mut bytes, spans: &spans }).is_none());
+    assert_eq!(pair.a.device.flushed(pair.a.now, peer), Default::default());
+    let from = Endpoint { remote: pair.b.address, source: None };
+    assert_eq!(pair.a.device.commit_opened(pair.a.now, opening, &mut entries, &from), Default::default());
+    assert_eq!(entries[0].verdict(), Verdict::Drop(Reason::StaleIn));
+    assert_eq!((drops(&pair.a, Reason::StaleOut), drops(&pair.a, Reason::StaleIn)), (3, 1));
+    let other = pair.a.device.peer_info(pair.a.device.next_peer(None).unwrap()).unwrap();
+    assert_eq!((other.rx_bytes, other.tx_bytes, other.endpoint), (0, 0, None));
+}
+
+#[test]
+fn counters_from_the_limit_on_are_not_even_opened() {
+    use kerntun_engine::packet::{Incoming, Verdict};
+    let mut pair = Pair::connected();
+    pair.b.send(&ipv4(B, A, b"x")).unwrap();
+    let genuine = pair.b.sent.remove(0).bytes;
+    // 2^64 - 2^13 - 1 is the first that nobody may use.
+    for (counter, wanted) in
+        [(18_446_744_073_709_543_422_u64, true), (18_446_744_073_709_543_423, false), (u64::MAX, false)]
+    {
+        let mut header: [u8; 16] = *genuine.first_chunk().unwrap();
+        header[8..].copy_from_slice(&counter.to_le_bytes());
+        let mut entries = [Incoming::new(&header, genuine.len(), 0).unwrap()];
+        assert_eq!(pair.a.device.admit(pair.a.now, &mut entries).is_some(), wanted);
+        assert_eq!(entries[0].is_wanted(), wanted);
+        if !wanted {
+            assert_eq!(entries[0].verdict(), Verdict::Drop(Reason::SessionExpired));
+        }
+    }
+}
