@@ -133,13 +133,26 @@ fn remove(name: &str) {
     let _ = Command::new("ip").args(["netns", "del", name]).output();
 }
 
-/// Removes the namespaces of test runs that were killed.
+/// Removes the namespaces of test runs that were killed, with the daemons in them, and their sockets.
 fn clean_up_after_the_dead() {
-    let Ok(entries) = fs::read_dir("/run/netns") else { return };
-    for name in entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()) {
-        let process = name.strip_prefix("kti-").and_then(|rest| rest.split('-').next());
-        if process.is_some_and(|process| !fs::exists(format!("/proc/{process}")).unwrap_or(true)) {
+    let names = |directory: &str| -> Vec<String> {
+        let entries = fs::read_dir(directory).into_iter().flatten();
+        entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
+    };
+    let is_dead = |process: &str| {
+        let is_number = !process.is_empty() && process.bytes().all(|byte| byte.is_ascii_digit());
+        is_number && !fs::exists(format!("/proc/{process}")).unwrap_or(true)
+    };
+    for name in names("/run/netns") {
+        if name.strip_prefix("kti-").and_then(|rest| rest.split_once('-')).is_some_and(|(process, _)| is_dead(process))
+        {
             remove(&name);
+        }
+    }
+    // Interfaces are called k, process id, x, number: see `End::start`.
+    for name in names("/var/run/wireguard") {
+        if name.strip_prefix('k').and_then(|rest| rest.split_once('x')).is_some_and(|(process, _)| is_dead(process)) {
+            let _ = fs::remove_file(format!("/var/run/wireguard/{name}"));
         }
     }
 }
