@@ -2,6 +2,7 @@
 
 use crate::faults::Repair;
 use crate::shared::Datagram;
+use kerntun_engine::peer::PeerRef;
 use std::collections::BTreeMap;
 
 /// Something that happens.
@@ -15,6 +16,8 @@ pub enum Event {
     Pump(usize, u32),
     /// A host's handshake thread is ready for the next message: node, life.
     Serve(usize, u32),
+    /// A host gets round to sending staged packets: node, life, peer.
+    Flush(usize, u32, PeerRef),
     /// A node has packets for another: from, to.
     Talk(usize, usize),
     /// Something goes wrong.

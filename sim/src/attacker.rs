@@ -14,7 +14,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 /// Where the attacker really is.
-const HOME: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 66)), 666);
+pub const HOME: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 66)), 666);
 
 /// The attacker, with a device of its own that nobody knows.
 pub struct Attacker {

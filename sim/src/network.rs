@@ -1,6 +1,7 @@
 //! The network between the devices, good or bad.
 
 use crate::agenda::Event;
+use crate::attacker::HOME;
 use crate::random::Random;
 use crate::scenario::{Fault, Faults};
 use crate::shared::{Datagram, Shared};
@@ -65,6 +66,7 @@ impl Network {
     pub fn carry(&mut self, shared: &mut Shared) {
         for datagram in std::mem::take(&mut shared.wire) {
             self.keep(shared, &datagram);
+            self.race(shared, &datagram);
             if self.is_divided(&datagram) || shared.random.permille(self.loss) {
                 continue;
             }
@@ -90,6 +92,15 @@ impl Network {
         } else {
             let at = shared.random.index(KEPT);
             self.seen[at] = datagram.clone();
+        }
+    }
+
+    /// Somebody nearer sends the same from elsewhere, and is there first; of cookie replies half.
+    fn race(&self, shared: &mut Shared, datagram: &Datagram) {
+        let often = if datagram.bytes.first() == Some(&3) { 500 } else { 10 };
+        if self.faults.has(Fault::Attack) && shared.random.permille(often) {
+            let delay = shared.random.below(self.latency);
+            shared.later(delay, Event::Arrive(Datagram { from: HOME, ..datagram.clone() }));
         }
     }
 

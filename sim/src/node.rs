@@ -235,6 +235,15 @@ impl Node {
             self.arm(shared);
         }
         let Some(peer) = followup.flush else { return };
+        // Another thread may be the one that does it.
+        match shared.random.below(self.hold + 1) {
+            0 => self.flush(shared, peer),
+            delay => shared.later(delay, Event::Flush(self.id, self.life, peer)),
+        }
+    }
+
+    /// Sends the staged packets of a peer, if there still is reason to.
+    pub fn flush(&mut self, shared: &mut Shared, peer: PeerRef) {
         let Some(info) = self.device.peer_info(peer) else { return };
         let (mut staged, job) = match self.device.reserve_staged(self.clock(shared), peer) {
             Ok(reserved) => reserved,

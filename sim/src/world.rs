@@ -263,7 +263,8 @@ impl World {
             Event::Wake(at, life) if nodes[at].life == life => nodes[at].wake(shared),
             Event::Pump(at, life) if nodes[at].life == life => nodes[at].pump(shared),
             Event::Serve(at, life) if nodes[at].life == life => nodes[at].serve(shared),
-            Event::Wake(..) | Event::Pump(..) | Event::Serve(..) => return,
+            Event::Flush(at, life, peer) if nodes[at].life == life => nodes[at].flush(shared, peer),
+            Event::Wake(..) | Event::Pump(..) | Event::Serve(..) | Event::Flush(..) => return,
             Event::Talk(from, to) => return self.talk(from, to),
             Event::Fault if self.phase == Phase::Faulty => {
                 self.fault();
