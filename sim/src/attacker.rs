@@ -69,7 +69,7 @@ impl Attacker {
                 let counter = u64::from_le_bytes(core::array::from_fn(|at| bytes[8 + at]));
                 let counter = match random.below(4) {
                     0 => u64::MAX - random.below(20_000),
-                    1 => random.next(),
+                    1 => random.word(),
                     _ => counter.wrapping_add(random.below(9000)),
                 };
                 bytes[8..16].copy_from_slice(&counter.to_le_bytes());
@@ -110,7 +110,7 @@ impl Attacker {
         let initiation = self.initiation(now, key, to);
         for _ in 0..count {
             let random = &mut shared.random;
-            let from = SocketAddr::new(random.bytes::<4>().into(), random.next() as u16);
+            let from = SocketAddr::new(random.bytes::<4>().into(), random.word() as u16);
             let from = if random.permille(300) { HOME } else { from };
             let bytes = match random.below(5) {
                 0 => {

@@ -46,7 +46,7 @@ impl World {
         let soon = self.shared.random.below(15 * SECOND);
         match fault {
             Fault::Partition => {
-                self.network.divide(Some(self.shared.random.next()));
+                self.network.divide(Some(self.shared.random.word()));
                 self.shared.later(soon * 3, Event::Repair(Repair::Network));
             }
             Fault::Rebinding if self.mobile[at] => {
@@ -216,7 +216,7 @@ impl World {
         let remembered = self.shared.random.permille(500);
         let stamp = old.device.greatest_stamp_sent().max(self.floor[at]);
         self.floor[at] = stamp;
-        let (life, entropy, primitives) = (old.life + 1, self.shared.random.next(), self.scenario.primitives);
+        let (life, entropy, primitives) = (old.life + 1, self.shared.random.word(), self.scenario.primitives);
         let mut node = Node::new(at, life, entropy, old.address, primitives, &self.shared.journal);
         node.skew = self.shared.random.below(1000 * SECOND) as i64;
         node.hold = old.hold;

@@ -205,7 +205,7 @@ impl Chance {
 impl Entropy for Chance {
     fn fill(&self, out: &mut [u8]) -> bool {
         let mut state = self.state.borrow_mut();
-        out.fill_with(|| state.next() as u8);
+        out.fill_with(|| state.word() as u8);
         !self.dry.get()
     }
 }

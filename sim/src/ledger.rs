@@ -42,7 +42,7 @@ impl Ledger {
             _ => random.below(200),
         };
         let payload = [&number.to_le_bytes()[..], &random.vec(length as usize)].concat();
-        let tos = random.next() as u8;
+        let tos = random.word() as u8;
         let packet = match (source, destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 let mut packet = vec![0x45, tos, 0, 0, 0, 0, 0, 0, 64, 253, 0, 0];

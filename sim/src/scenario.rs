@@ -146,8 +146,8 @@ impl Scenario {
         };
         let faults = match random.below(4) {
             0 => Faults::ALL,
-            1 => Faults(random.next() as u32 & random.next() as u32 & Faults::ALL.0),
-            _ => Faults(random.next() as u32 & Faults::ALL.0),
+            1 => Faults(random.word() as u32 & random.word() as u32 & Faults::ALL.0),
+            _ => Faults(random.word() as u32 & Faults::ALL.0),
         };
         // Real cryptography in a fiftieth of the runs, small ones.
         let primitives = if random.below(50) == 0 && nodes <= 3 { Primitives::Real } else { Primitives::Fake };

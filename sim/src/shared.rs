@@ -57,7 +57,7 @@ impl Shared {
     /// An invariant does not hold.
     pub fn fail(&mut self, check: Check, detail: impl Into<String>) {
         let at = self.now;
-        self.violation.get_or_insert(Violation { check, detail: detail.into(), at });
+        self.violation.get_or_insert_with(|| Violation { check, detail: detail.into(), at });
     }
 
     /// Fails unless `holds`.

@@ -92,8 +92,8 @@ impl World {
         let network = Network::new(&mut random, scenario.faults);
         let mobile: Vec<_> = (0..count).map(|at| at > 0 && random.permille(400)).collect();
         let links = links(&mut random, &mobile);
-        let attacker = Attacker::new(random.next(), scenario.primitives);
-        let entropy: Vec<_> = (0..count).map(|_| random.next()).collect();
+        let attacker = Attacker::new(random.word(), scenario.primitives);
+        let entropy: Vec<_> = (0..count).map(|_| random.word()).collect();
         let private: Vec<_> = (0..count).map(|_| random.bytes()).collect();
         let shared = Shared {
             now: 0,
@@ -181,7 +181,7 @@ impl World {
         }
         self.result(())?;
         let (sent, delivered) = self.shared.ledger.counts();
-        Ok(Outcome { sent, delivered, reconnected, digest: self.shared.random.next() })
+        Ok(Outcome { sent, delivered, reconnected, digest: self.shared.random.word() })
     }
 
     /// The nodes that a node has a link to.
@@ -311,7 +311,7 @@ impl World {
                     1 => source = inner_addresses(random.index(self.nodes.len()))[0],
                     2 => destination = [172, 16 + random.below(2) as u8, random.below(5) as u8, 1].into(),
                     3 => destination = [203, 0, 113, 1].into(),
-                    4..8 => destination = [10, 100 + to as u8, random.next() as u8, 1].into(),
+                    4..8 => destination = [10, 100 + to as u8, random.word() as u8, 1].into(),
                     _ => {}
                 }
             }
@@ -353,7 +353,7 @@ impl World {
     fn result<T>(&mut self, value: T) -> Result<T, Violation> {
         let now = self.shared.now;
         let seen = self.shared.journal.borrow().violation.clone();
-        match self.shared.violation.take().or(seen.map(|violation| Violation { at: now, ..violation })) {
+        match self.shared.violation.take().or_else(|| seen.map(|violation| Violation { at: now, ..violation })) {
             Some(violation) => Err(violation),
             None => Ok(value),
         }
