@@ -1,7 +1,7 @@
 //! Inner packets on their way out: routed, numbered, sealed, accounted for.
 
 use crate::device::{Device, Followup};
-use crate::host::{Crypto, Host, Staged, Table};
+use crate::host::{Crypto, Host, Staged, StagedPacket, Table};
 use crate::inner;
 use crate::message::DataHeader;
 use crate::peer::{Endpoint, Peer, PeerRef};
@@ -162,6 +162,7 @@ impl<H: Host> Device<H> {
         peer: PeerRef,
         packet: <H::Staged as Staged>::Packet,
     ) -> StagedOutcome<H::Staged> {
+        let datagrams = packet.datagrams();
         let mut packet = Some(packet);
         let staged = self.with_timers(peer, |state| {
             if !self.is_up() {
@@ -179,7 +180,7 @@ impl<H: Host> Device<H> {
             self.drops.count(Reason::StagedOverflow, usize::try_from(dropped).unwrap_or(usize::MAX));
             return StagedOutcome { evicted, followup: Followup { rearm, flush: flush.then_some(peer) } };
         }
-        self.count_drop(None, Reason::StagedPurged, 1);
+        self.count_drop(None, Reason::StagedPurged, datagrams);
         let mut evicted = H::Staged::default();
         if let Some(packet) = packet {
             evicted.push(packet);
