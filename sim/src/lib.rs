@@ -3,9 +3,9 @@
 //! Many kerntun engines in one process, on a virtual network, in virtual time, with everything going wrong, all from one
 //! seed: the main test of the engine.
 //!
-//! A [`Scenario`](scenario::Scenario) follows from its seed. [`World::run`](world::World::run) lets things go wrong for a
+//! A [`Scenario`] follows from its seed. [`World::run`] lets things go wrong for a
 //! while, then puts everything right and watches that everybody is connected again, then is silent until all keys must be
-//! gone. What must hold all the while is listed in [`Check`](checks::Check). The same scenario gives the same run, so
+//! gone. What must hold all the while is listed in [`Check`]. The same scenario gives the same run, so
 //! whatever fails can be repeated, and [made smaller](shrink::shrink).
 
 pub mod agenda;
