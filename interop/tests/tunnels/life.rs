@@ -179,7 +179,8 @@ fn persistent_keepalive() {
     }
 }
 
-/// Both sides start at the same moment, again and again. They always come to terms.
+/// Both sides start at the same moment, again and again. They always come to terms, but not always at the second try: when
+/// initiations cross, what parts the next ones is a random third of a second, and on a busy machine they may cross again.
 #[test]
 fn both_at_once() {
     if !met("both at once", &["wireguard-go"]) {
@@ -192,8 +193,8 @@ fn both_at_once() {
                 for _ in 0..10 {
                     tunnel.configure(Plan::default());
                     thread::scope(|scope| {
-                        scope.spawn(|| reach(&tunnel.site.left, Family::V4.inner(2)));
-                        scope.spawn(|| reach(&tunnel.site.right, Family::V4.inner(1)));
+                        scope.spawn(|| reach_within(&tunnel.site.left, Family::V4.inner(2), SOON * 4));
+                        scope.spawn(|| reach_within(&tunnel.site.right, Family::V4.inner(1), SOON * 4));
                     });
                 }
             });
