@@ -452,14 +452,10 @@ impl<H: Host> Configuration<'_, H> {
 impl<H: Host> Device<H> {
     /// The peer with that public key.
     pub fn find(&self, key: &PublicKey) -> Option<PeerRef> {
-        self.peer_by_key(&key.0)
-    }
-
-    pub(crate) fn peer_by_key(&self, key: &[u8; 32]) -> Option<PeerRef> {
-        let hash = self.key_hash(&PublicKey(*key));
+        let hash = self.key_hash(key);
         let peer = self.tables.read(|tables| tables.routes.by_key(hash).and_then(|slot| tables.reference(slot)))?;
         // The hash has 128 bits; that two keys share one is not to be expected, but costs nothing to be sure of.
-        self.with_peer(peer, |state| state.static_key.0 == *key)?.then_some(peer)
+        self.with_peer(peer, |state| state.static_key == *key)?.then_some(peer)
     }
 
     fn key_hash(&self, key: &PublicKey) -> u128 {

@@ -9,6 +9,7 @@ use crate::noise::{self, Identity};
 use crate::peer::{Endpoint, Peer, PeerRef};
 use crate::ratelimiter;
 use crate::reason::Reason;
+use crate::secret::{PublicKey, Secret};
 use crate::session::{Retired, SessionBlock};
 use crate::time::{Instant, MILLISECOND, SECOND, Tai64n, Wall};
 
@@ -222,7 +223,7 @@ impl<H: Host> Device<H> {
     ) -> Result<Handled, Refusal> {
         let crypto = self.host.crypto();
         let opened = noise::open_initiation(crypto, identity, message)?;
-        let peer = self.peer_by_key(opened.remote_static()).ok_or(Reason::UnknownPeer)?;
+        let peer = self.find(&PublicKey(*opened.remote_static())).ok_or(Reason::UnknownPeer)?;
         let refuse = |reason| Refusal { peer: Some(peer), reason };
         let remote = self.with_peer(peer, |peer| peer.remote()).ok_or(Reason::UnknownPeer)?;
         let read = opened.read_timestamp(crypto, &remote.static_static, message);
@@ -337,7 +338,7 @@ impl<H: Host> Device<H> {
     }
 
     /// The secret that cookies are made with, renewed every two minutes.
-    fn cookie_secret(&self, now: Instant) -> Option<crate::secret::Secret> {
+    fn cookie_secret(&self, now: Instant) -> Option<Secret> {
         if let Some(secret) = self.admission.with(|admission| admission.cookies.current(now)) {
             return Some(secret);
         }

@@ -31,7 +31,7 @@ impl<H: Host> Device<H> {
     pub fn admit(&self, now: Instant, packets: &mut [Incoming]) -> Option<OpenJob> {
         let receiver = packets.first()?.receiver;
         if !self.is_up() {
-            self.drop_all(packets, None, Reason::Down);
+            self.drop_all(packets, Reason::Down);
             return None;
         }
         let found = self.tables.read(|tables| {
@@ -53,7 +53,7 @@ impl<H: Host> Device<H> {
             job?
         });
         let Some(job) = found else {
-            self.drop_all(packets, None, Reason::UnknownIndex);
+            self.drop_all(packets, Reason::UnknownIndex);
             return None;
         };
         if packets.iter().any(Incoming::is_wanted) {
@@ -136,11 +136,12 @@ impl<H: Host> Device<H> {
         followup
     }
 
-    fn drop_all(&self, packets: &mut [Incoming], peer: Option<PeerRef>, reason: Reason) {
+    /// Drops a run whose peer is not known.
+    fn drop_all(&self, packets: &mut [Incoming], reason: Reason) {
         for packet in &mut *packets {
             packet.drop_for(reason);
         }
-        self.count_drop(peer, reason, u32::try_from(packets.len()).unwrap_or(u32::MAX));
+        self.drops.count(reason, packets.len());
     }
 
     /// Counts what was received and what was dropped.
