@@ -1,5 +1,9 @@
 //! Changing a device: prepared as a whole, which may fail, then applied, which cannot.
 
+mod removed;
+#[cfg(test)]
+mod tests;
+
 use crate::deadlines::Deadlines;
 use crate::device::{Device, Slot};
 use crate::host::{Crypto, Entropy, Host, Lock, Rank, Table};
@@ -16,6 +20,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
 use core::sync::atomic::Ordering;
+use removed::Removed;
 
 /// Peers a device can have: 2^20, the kernel's limit.
 pub const MAX_PEERS: u32 = 1 << 20;
@@ -155,14 +160,20 @@ impl<H: Host> Configuration<'_, H> {
         let new_identity = identity.as_ref().unwrap_or(&current);
         let (mut new_peers, mut prefixes) = (0_u32, 0_u32);
         let mut drafts = vec_of(change.peers.len())?;
-        let any_removed = change.replace_peers || change.peers.iter().any(|peer| peer.remove);
+        let mut removed = Removed::with_room_for(change.peers.len())?;
         for peer in change.peers {
-            let may_be_made =
-                !peer.remove && !peer.update_only && (any_removed || self.device.find(&peer.public_key).is_none());
-            let draft = if may_be_made { Some(self.draft(&peer.public_key, new_identity.as_ref())?) } else { None };
+            let key = &peer.public_key;
+            let may_be_made = !peer.remove
+                && !peer.update_only
+                && (change.replace_peers || removed.may_have(key) || self.device.find(key).is_none());
+            if peer.remove {
+                removed.add(key);
+            }
+            let draft = if may_be_made { Some(self.draft(key, new_identity.as_ref())?) } else { None };
             new_peers = new_peers.saturating_add(u32::from(draft.is_some()));
             push(&mut drafts, draft)?;
-            prefixes = prefixes.saturating_add(u32::try_from(peer.allowed_ips.len()).unwrap_or(u32::MAX));
+            let new = peer.allowed_ips.iter().filter(|allowed| change.replace_peers || self.takes_memory(allowed));
+            prefixes = prefixes.saturating_add(u32::try_from(new.count()).unwrap_or(u32::MAX));
         }
         self.make_room(change.replace_peers, new_peers, prefixes)?;
         Ok(Prepared { change, identity, drafts })
@@ -272,6 +283,11 @@ impl<H: Host> Configuration<'_, H> {
         Ok(Block::new(Peer::new(*key, shared, u32::from_le_bytes(seed)))?)
     }
 
+    /// Whether there may be no node for it yet. One that goes before its turn in the same change leaves its memory behind.
+    fn takes_memory(&self, change: &AllowedIpChange) -> bool {
+        matches!(change, AllowedIpChange::Add(prefix) if !self.device.tables.read(|tables| tables.routes.has_node(prefix)))
+    }
+
     /// Takes memory for `new_peers` more peers and `prefixes` more allowed IPs, in pages made outside every lock.
     fn make_room(&self, replace_peers: bool, new_peers: u32, prefixes: u32) -> Result<(), ConfigError> {
         let tables = &self.device.tables;
@@ -291,7 +307,8 @@ impl<H: Host> Configuration<'_, H> {
             let page = Routes::make_slots(len)?;
             drop(tables.write(|tables| tables.routes.install_slots(page)));
         }
-        while let Some(len) = tables.read(|tables| tables.routes.nodes_short_of(prefixes.saturating_add(new_peers))) {
+        let new_nodes = prefixes.saturating_add(new_peers);
+        while let Some(len) = tables.read(|tables| tables.routes.nodes_short_of(replace_peers, new_nodes)) {
             let page = Routes::make_nodes(len)?;
             drop(tables.write(|tables| tables.routes.install_nodes(page)));
         }

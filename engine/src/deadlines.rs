@@ -33,8 +33,8 @@ struct Queued {
 }
 
 impl Deadlines {
-    pub(crate) const fn new() -> Self {
-        Self { cells: Pages::new(), len: 0 }
+    pub(crate) fn new() -> Result<Self, OutOfMemory> {
+        Ok(Self { cells: Pages::new()?, len: 0 })
     }
 
     /// The length of the next page, while there is no room for `slots` slots.
@@ -153,7 +153,7 @@ mod tests {
     use std::vec::Vec;
 
     fn with_room(slots: u32) -> Deadlines {
-        let mut deadlines = Deadlines::new();
+        let mut deadlines = Deadlines::new().unwrap();
         while let Some(len) = deadlines.short_of(slots) {
             assert!(deadlines.install(Deadlines::make_page(len).unwrap()).is_none());
         }
@@ -241,8 +241,8 @@ mod tests {
 
     #[test]
     fn a_page_of_the_wrong_length_is_handed_back() {
-        let mut deadlines = Deadlines::new();
+        let mut deadlines = Deadlines::new().unwrap();
         assert_eq!(deadlines.short_of(65), Some(64));
-        assert!(deadlines.install(Deadlines::make_page(128).unwrap()).is_some());
+        assert!(deadlines.install(Deadlines::make_page(65).unwrap()).is_some());
     }
 }

@@ -283,7 +283,7 @@ impl<H: Host> Device<H> {
         from: &Endpoint,
         block: &mut Option<SessionBlock>,
     ) -> Result<Handled, Refusal> {
-        let peer = self.tables.read(|tables| tables.indices.get(message.receiver)).ok_or(Reason::UnknownIndex)?;
+        let peer = self.tables.read(|tables| tables.by_index(message.receiver)).ok_or(Reason::UnknownIndex)?;
         let pending = self.with_peer(peer, |peer| {
             let handshake = peer.handshake.as_ref().filter(|handshake| handshake.index() == message.receiver)?;
             Some((handshake.clone(), peer.preshared.clone()))
@@ -316,7 +316,7 @@ impl<H: Host> Device<H> {
 
     #[inline(never)]
     fn receive_cookie_reply(&self, now: Instant, message: &CookieReply) -> Result<Handled, Refusal> {
-        let peer = self.tables.read(|tables| tables.indices.get(message.receiver)).ok_or(Reason::UnknownIndex)?;
+        let peer = self.tables.read(|tables| tables.by_index(message.receiver)).ok_or(Reason::UnknownIndex)?;
         let refuse = |reason| Refusal { peer: Some(peer), reason };
         let expected = self.with_peer(peer, |peer| peer.cookies.expecting().map(|mac1| (mac1, peer.static_key)));
         let (mac1, key) = expected.flatten().ok_or_else(|| refuse(Reason::BadCookie))?;

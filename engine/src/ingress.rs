@@ -35,7 +35,7 @@ impl<H: Host> Device<H> {
             return None;
         }
         let found = self.tables.read(|tables| {
-            let peer = tables.indices.get(receiver)?;
+            let peer = tables.by_index(receiver)?;
             let job = tables.with_peer(peer, |state| {
                 let session = state.keypairs.by_local_index(receiver)?;
                 let expired = session.is_expired(now);

@@ -1,20 +1,25 @@
-//! An array that grows without moving: pages of 64, 64, 128, 256, … items.
+//! An array that grows without moving, in pages: sixteen of 64 items, eight of 128, eight of 256, and so on.
 //!
-//! A page is made outside every lock and installed under it by one move, so growing never holds packets up.
+//! A page is made outside every lock and installed under it by one move, so growing never holds packets up. The eight
+//! steps to twice the size leave at most an eighth of a large array unused.
 
 use crate::memory::{OutOfMemory, push, vec_of};
 use alloc::vec::Vec;
 
 const FIRST: u32 = 64;
-const PAGES: usize = 20;
-/// Items of the last page: half of the array at its greatest size.
-const GREATEST: u32 = FIRST << (PAGES - 2);
+/// Pages of one size, and the binary logarithm of that.
+const STEPS: u32 = 8;
+const STEP_BITS: u32 = STEPS.trailing_zeros();
+/// 2^25 items in all.
+const PAGES: u32 = 136;
+/// Items of the last page: a sixteenth of the array at its greatest size.
+const GREATEST: u32 = 1 << 21;
 
 /// Items `0..capacity`, each initialised when its page was made.
 #[derive(Debug)]
 pub(crate) struct Pages<T> {
-    pages: [Vec<T>; PAGES],
-    installed: usize,
+    /// Has room for [`PAGES`], in memory of its own: a device is made on a stack that may be small.
+    pages: Vec<Vec<T>>,
 }
 
 /// A page ready to be installed.
@@ -22,18 +27,19 @@ pub(crate) struct Pages<T> {
 pub(crate) struct Page<T>(Vec<T>);
 
 impl<T> Pages<T> {
-    pub(crate) const fn new() -> Self {
-        Self { pages: [const { Vec::new() }; PAGES], installed: 0 }
+    /// An array without items, which takes about 3 KiB.
+    pub(crate) fn new() -> Result<Self, OutOfMemory> {
+        Ok(Self { pages: vec_of(widen(PAGES))? })
     }
 
     pub(crate) fn capacity(&self) -> u32 {
-        if self.installed == 0 { 0 } else { Self::capacity_with(self.installed) }
+        start_of(self.installed())
     }
 
     /// The number of items of the next page, and `None` when the array has its greatest size.
     pub(crate) fn next_len(&self) -> Option<u32> {
-        let next = self.installed.checked_add(1).filter(|next| *next <= PAGES)?;
-        Some(Self::capacity_with(next).saturating_sub(self.capacity()))
+        let next = self.installed().checked_add(1).filter(|next| *next <= PAGES)?;
+        Some(start_of(next).saturating_sub(self.capacity()))
     }
 
     /// A page with `len` items made by `item`; call it outside every lock.
@@ -41,7 +47,7 @@ impl<T> Pages<T> {
         if len > GREATEST {
             return Err(OutOfMemory);
         }
-        let mut page = vec_of(usize::try_from(len).map_err(|_| OutOfMemory)?)?;
+        let mut page = vec_of(widen(len))?;
         for _ in 0..len {
             push(&mut page, item()?)?;
         }
@@ -56,39 +62,52 @@ impl<T> Pages<T> {
 
     /// Adds a page made for [`Pages::next_len`]; a page of another length is handed back.
     pub(crate) fn install(&mut self, page: Page<T>) -> Option<Page<T>> {
-        let fits = self.next_len().and_then(|len| usize::try_from(len).ok()) == Some(page.0.len());
-        match self.pages.get_mut(self.installed) {
-            Some(place) if fits => {
-                *place = page.0;
-                self.installed = self.installed.saturating_add(1);
-                None
-            }
-            _ => Some(page),
+        if self.next_len().map(widen) != Some(page.0.len()) {
+            return Some(page);
         }
+        // There is room, as there is a next page.
+        let _ = push(&mut self.pages, page.0);
+        None
     }
 
     pub(crate) fn get(&self, index: u32) -> Option<&T> {
-        let (page, at) = Self::locate(index);
+        #[cfg(test)]
+        crate::testing::host::touched();
+        let (page, at) = locate(index);
         self.pages.get(page)?.get(at)
     }
 
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
-        let (page, at) = Self::locate(index);
+        #[cfg(test)]
+        crate::testing::host::touched();
+        let (page, at) = locate(index);
         self.pages.get_mut(page)?.get_mut(at)
     }
 
-    fn capacity_with(pages: usize) -> u32 {
-        let doublings = u32::try_from(pages.saturating_sub(1)).unwrap_or(u32::MAX);
-        FIRST.checked_shl(doublings).unwrap_or(u32::MAX)
+    fn installed(&self) -> u32 {
+        u32::try_from(self.pages.len()).unwrap_or(u32::MAX)
     }
+}
 
-    /// Page 0 holds items 0 to 63; page p holds those from 64 · 2^(p-1) on.
-    fn locate(index: u32) -> (usize, usize) {
-        let page = u32::BITS.saturating_sub((index / FIRST).leading_zeros());
-        let start = if page == 0 { 0 } else { FIRST.wrapping_shl(page.saturating_sub(1)) };
-        let widen = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-        (widen(page), widen(index.wrapping_sub(start)))
-    }
+/// The first item of a page: page `8·s + m`, where m is from 8 to 15, begins at `64 · m · 2^s`, and so do those before,
+/// with s = 0.
+const fn start_of(page: u32) -> u32 {
+    let size = (page / STEPS).saturating_sub(1);
+    let at = page.saturating_sub(size.saturating_mul(STEPS));
+    at.wrapping_shl(size).saturating_mul(FIRST)
+}
+
+/// The page of an item, and its place there.
+fn locate(index: u32) -> (usize, usize) {
+    let firsts = index / FIRST;
+    let size = (u32::BITS - 1).saturating_sub((firsts | STEPS).leading_zeros()).saturating_sub(STEP_BITS);
+    let page = size.wrapping_mul(STEPS).wrapping_add(firsts.wrapping_shr(size));
+    let at = index & FIRST.wrapping_shl(size).wrapping_sub(1);
+    (widen(page), widen(at))
+}
+
+fn widen(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -97,7 +116,7 @@ mod tests {
 
     #[test]
     fn every_item_has_a_place_of_its_own_and_stays_there() {
-        let mut pages = Pages::new();
+        let mut pages = Pages::new().unwrap();
         let mut made = 0_u32;
         while pages.capacity() < 5000 {
             let before = made;
@@ -113,13 +132,13 @@ mod tests {
             assert_eq!(pages.get(index), Some(&index));
         }
         assert_eq!(pages.get(made), None);
-        assert_eq!(made, 8192);
+        assert_eq!(made, 5120);
     }
 
     #[test]
     fn growth_ends_with_an_error_to_whoever_configures() {
-        // 64 * 2^19 items of no size: the greatest array.
-        let mut pages: Pages<()> = Pages::new();
+        // 2^25 items of no size: the greatest array.
+        let mut pages: Pages<()> = Pages::new().unwrap();
         while let Some(len) = pages.next_len() {
             assert_eq!(pages.short_of(pages.capacity() + 1), Some(len));
             assert!(pages.install(Pages::make(len, || Ok(())).unwrap()).is_none());
@@ -132,8 +151,20 @@ mod tests {
     }
 
     #[test]
+    fn at_most_an_eighth_is_unused() {
+        let mut pages: Pages<()> = Pages::new().unwrap();
+        let mut before = 0;
+        while let Some(len) = pages.next_len() {
+            assert!(pages.install(Pages::make(len, || Ok(())).unwrap()).is_none());
+            // One item more than fitted before.
+            assert!(before < 1024 || pages.capacity() - (before + 1) < (before + 1) / 8, "{before}");
+            before = pages.capacity();
+        }
+    }
+
+    #[test]
     fn a_page_of_the_wrong_length_is_handed_back() {
-        let mut pages = Pages::new();
+        let mut pages = Pages::new().unwrap();
         assert!(pages.install(Pages::make(63, || Ok(0)).unwrap()).is_some());
         assert_eq!(pages.capacity(), 0);
     }

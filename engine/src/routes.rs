@@ -106,15 +106,15 @@ enum Link {
 
 /// Looking up.
 impl Routes {
-    pub(crate) const fn new() -> Self {
-        Self {
-            nodes: Pages::new(),
-            slots: Pages::new(),
+    pub(crate) fn new() -> Result<Self, OutOfMemory> {
+        Ok(Self {
+            nodes: Pages::new()?,
+            slots: Pages::new()?,
             roots: Roots { v4: NONE, v6: NONE, peers: NONE },
             released: NONE,
             fresh: 0,
             in_use: 0,
-        }
+        })
     }
 
     /// The slot of the longest prefix that `address` is in.
@@ -127,6 +127,20 @@ impl Routes {
     pub(crate) fn by_key(&self, hash: u128) -> Option<u32> {
         // Only nodes at full length have slots in this tree, so the longest match is the exact one.
         self.find(Tree::Peers, Key::from_u128(hash))
+    }
+
+    /// Whether inserting `prefix` takes no node.
+    pub(crate) fn has_node(&self, prefix: &AllowedIp) -> bool {
+        let (tree, key) = Key::of(prefix.address);
+        let mut at = self.follow(Link::Root(tree));
+        for _ in 0..=KEY_BITS {
+            match self.nodes.get(at) {
+                Some(node) if node.key.common(key) < node.bits => return false,
+                Some(node) if node.bits < prefix.prefix_len => at = node.child(key.bit(node.bits)),
+                node => return node.is_some_and(|node| node.bits == prefix.prefix_len),
+            }
+        }
+        false
     }
 
     fn find(&self, tree: Tree, key: Key) -> Option<u32> {
@@ -372,9 +386,11 @@ impl Routes {
 
 /// Growing.
 impl Routes {
-    /// The length of the next page of nodes, while there is no room for `prefixes` more prefixes or keys.
-    pub(crate) fn nodes_short_of(&self, prefixes: u32) -> Option<u32> {
-        self.nodes.short_of(self.in_use.saturating_add(prefixes.saturating_mul(2)))
+    /// The length of the next page of nodes, while there is no room for `prefixes` more prefixes or keys, or for so many
+    /// at all if those that are there go first.
+    pub(crate) fn nodes_short_of(&self, replace: bool, prefixes: u32) -> Option<u32> {
+        let kept = if replace { 0 } else { self.in_use };
+        self.nodes.short_of(kept.saturating_add(prefixes.saturating_mul(2)))
     }
 
     /// The length of the next page of slots, while there is no room for `slots` slots.

@@ -1,6 +1,8 @@
-//! What several tests need: numbers that look random and are the same in every run, independent primitives, and hex.
+//! What several tests need: numbers that look random and are the same in every run, independent primitives, a
+//! home that watches its locks, and hex.
 
 pub(crate) mod crypto;
+pub(crate) mod host;
 
 /// SplitMix64: a counter through a mixing function.
 pub(crate) struct Random(u64);

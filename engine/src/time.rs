@@ -1,5 +1,7 @@
 //! Time as an argument: the engine has no clock.
 
+use core::num::NonZeroU64;
+
 /// Nanoseconds in a second.
 pub const SECOND: u64 = 1_000_000_000;
 /// Nanoseconds in a millisecond.
@@ -9,26 +11,29 @@ pub const MILLISECOND: u64 = 1_000_000;
 ///
 /// The clock must count the time the machine sleeps (`CLOCK_BOOTTIME` on Linux), or keys outlive
 /// their limit across a suspend. It may jump forward; all arithmetic saturates, so that a clock that steps back
-/// delays an event and never breaks one.
+/// delays an event and never breaks one. Times from 2^64 - 2 ns on, in 584 years, are [`Instant::NEVER`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Instant(u64);
+pub struct Instant(
+    /// One more than the nanoseconds, so that an optional instant takes no more memory: each peer has several.
+    NonZeroU64,
+);
 
 impl Instant {
     /// The origin of the clock.
-    pub const ZERO: Self = Self(0);
+    pub const ZERO: Self = Self(NonZeroU64::MIN);
     /// Later than every event: "never", as a deadline.
-    pub const NEVER: Self = Self(u64::MAX);
+    pub const NEVER: Self = Self(NonZeroU64::MAX);
 
     /// The instant `nanos` nanoseconds after the clock's origin.
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
-        Self(nanos)
+        Self(NonZeroU64::MIN.saturating_add(nanos))
     }
 
     /// Nanoseconds since the clock's origin.
     #[must_use]
     pub const fn as_nanos(self) -> u64 {
-        self.0
+        self.0.get().saturating_sub(1)
     }
 
     /// The instant `nanos` nanoseconds later, or [`Instant::NEVER`] past the end of time.
@@ -40,13 +45,13 @@ impl Instant {
     /// Nanoseconds from `earlier` to `self`, zero if `earlier` is in fact later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> u64 {
-        self.0.saturating_sub(earlier.0)
+        self.0.get().saturating_sub(earlier.0.get())
     }
 
     /// Whether at least `nanos` nanoseconds have passed between `self` and `now`.
     #[must_use]
     pub const fn has_passed(self, nanos: u64, now: Self) -> bool {
-        now.0 >= self.0.saturating_add(nanos)
+        now.0.get() >= self.0.saturating_add(nanos).get()
     }
 }
 
@@ -154,6 +159,9 @@ mod tests {
     fn instants_saturate() {
         assert_eq!(Instant::NEVER.after(1), Instant::NEVER);
         assert_eq!(Instant::ZERO.since(Instant::from_nanos(5)), 0);
-        assert!(!Instant::NEVER.has_passed(1, Instant::from_nanos(u64::MAX - 1)));
+        assert!(!Instant::NEVER.has_passed(1, Instant::from_nanos(u64::MAX - 2)));
+        assert_eq!(Instant::from_nanos(u64::MAX - 2).as_nanos(), u64::MAX - 2);
+        assert_eq!(Instant::from_nanos(u64::MAX - 1), Instant::NEVER);
+        assert_eq!(Instant::ZERO.as_nanos(), 0);
     }
 }

@@ -13,7 +13,7 @@ fn prefix(text: &str) -> AllowedIp {
 }
 
 fn with_room(nodes: u32, slots: u32) -> Routes {
-    let mut routes = Routes::new();
+    let mut routes = Routes::new().unwrap();
     while let Some(len) = routes.slots_short_of(slots) {
         assert!(routes.install_slots(Routes::make_slots(len).unwrap()).is_none());
     }
@@ -22,7 +22,7 @@ fn with_room(nodes: u32, slots: u32) -> Routes {
 }
 
 fn make_room(routes: &mut Routes, prefixes: u32) {
-    while let Some(len) = routes.nodes_short_of(prefixes) {
+    while let Some(len) = routes.nodes_short_of(false, prefixes) {
         assert!(routes.install_nodes(Routes::make_nodes(len).unwrap()).is_none());
     }
 }
@@ -163,7 +163,10 @@ fn routes_and_keys_are_those_of_a_plain_list() {
             0..12 => {
                 make_room(&mut routes, 1);
                 let prefix = some_prefix(&mut random);
+                let (has_node, before) = (routes.has_node(&prefix), routes.in_use);
                 assert_eq!(routes.insert(prefix, slot), Ok(model.insert(prefix, slot)));
+                assert_eq!(routes.in_use == before, has_node, "{prefix}");
+                assert!(routes.has_node(&prefix));
             }
             12..19 => {
                 let prefix = some_prefix(&mut random);
@@ -280,7 +283,7 @@ fn without_room_nothing_changes() {
     assert_eq!(routes.in_use, 63);
     let before = prefixes(&routes, 0);
     assert_eq!(routes.insert(prefix("11.0.0.0/8"), 0), Err(OutOfMemory));
-    assert_eq!(routes.nodes_short_of(1), Some(64));
+    assert_eq!(routes.nodes_short_of(false, 1), Some(64));
     assert_eq!(routes.in_use, 63);
     assert_eq!(routes.insert(prefix("10.0.0.0/8"), 0), Ok(None));
     assert_eq!(routes.insert_key(5, 0), Err(OutOfMemory));
