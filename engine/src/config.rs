@@ -4,16 +4,16 @@ mod removed;
 #[cfg(test)]
 mod tests;
 
-use crate::deadlines::Deadlines;
-use crate::device::{Device, Slot};
+use crate::deadlines::Cell;
+use crate::device::{Device, Slot, Tables};
 use crate::host::{Crypto, Entropy, Host, Lock, Rank, Table};
-use crate::indices::Indices;
+use crate::indices::Bucket;
 use crate::memory::{Block, OutOfMemory, push, vec_of};
 use crate::noise::Identity;
 use crate::pages::Pages;
 use crate::peer::{Endpoint, Peer, PeerRef};
 use crate::reason::Reason;
-use crate::routes::{AllowedIp, Routes};
+use crate::routes::{AllowedIp, Ends, Node};
 use crate::secret::{PublicKey, Secret};
 use crate::time::{Instant, Tai64n};
 use alloc::vec::Vec;
@@ -163,12 +163,8 @@ impl<H: Host> Configuration<'_, H> {
         let mut removed = Removed::with_room_for(change.peers.len())?;
         for peer in change.peers {
             let key = &peer.public_key;
-            let may_be_made = !peer.remove
-                && !peer.update_only
-                && (change.replace_peers || removed.may_have(key) || self.device.find(key).is_none());
-            if peer.remove {
-                removed.add(key);
-            }
+            let gone = removed.has(key, peer.remove) || change.replace_peers;
+            let may_be_made = !peer.remove && !peer.update_only && (gone || self.device.find(key).is_none());
             let draft = if may_be_made { Some(self.draft(key, new_identity.as_ref())?) } else { None };
             new_peers = new_peers.saturating_add(u32::from(draft.is_some()));
             push(&mut drafts, draft)?;
@@ -296,31 +292,33 @@ impl<H: Host> Configuration<'_, H> {
         if peers > MAX_PEERS {
             return Err(ConfigError::TooManyPeers);
         }
-        while let Some(len) = tables.read(|tables| tables.slots.short_of(peers)) {
-            let page = Pages::make(len, || {
-                Ok(Slot { generation: 0, next_free: u32::MAX, peer: H::Lock::new(Rank::Peer, None)? })
-            })?;
-            drop(tables.write(|tables| tables.slots.install(page)));
-        }
+        let slot = || Ok(Slot { generation: 0, next_free: u32::MAX, peer: H::Lock::new(Rank::Peer, None)? });
+        self.fill(peers, |tables| &mut tables.slots, slot)?;
         let slots = tables.read(|tables| tables.slots.capacity());
-        while let Some(len) = tables.read(|tables| tables.routes.slots_short_of(slots)) {
-            let page = Routes::make_slots(len)?;
-            drop(tables.write(|tables| tables.routes.install_slots(page)));
-        }
-        let new_nodes = prefixes.saturating_add(new_peers);
-        while let Some(len) = tables.read(|tables| tables.routes.nodes_short_of(replace_peers, new_nodes)) {
-            let page = Routes::make_nodes(len)?;
-            drop(tables.write(|tables| tables.routes.install_nodes(page)));
-        }
-        while let Some(len) = tables.read(|tables| tables.indices.short_of(peers)) {
-            let page = Indices::make_page(len)?;
-            drop(tables.write(|tables| tables.indices.install(page)));
-        }
+        self.fill(slots, |tables| &mut tables.routes.slots, || Ok(Ends::NONE))?;
+        let nodes = tables.read(|tables| tables.routes.nodes_needed(replace_peers, prefixes.saturating_add(new_peers)));
+        self.fill(nodes, |tables| &mut tables.routes.nodes, || Ok(Node::EMPTY))?;
+        self.fill(peers.max(1), |tables| &mut tables.indices.buckets, || Ok(Bucket::EMPTY))?;
         while tables.write(|tables| tables.indices.grow()) {}
         let deadlines = &self.device.deadlines;
-        while let Some(len) = deadlines.with(|deadlines| deadlines.short_of(slots)) {
-            let page = Deadlines::make_page(len)?;
-            drop(deadlines.with(|deadlines| deadlines.install(page)));
+        while let Some(len) = deadlines.with(|deadlines| deadlines.cells.short_of(slots)) {
+            let page = Pages::make(len, || Ok(Cell::EMPTY))?;
+            drop(deadlines.with(|deadlines| deadlines.cells.install(page)));
+        }
+        Ok(())
+    }
+
+    /// Adds pages, made outside every lock, until there are `needed` items.
+    fn fill<T>(
+        &self,
+        needed: u32,
+        pages: impl Fn(&mut Tables<H>) -> &mut Pages<T>,
+        item: impl Fn() -> Result<T, OutOfMemory>,
+    ) -> Result<(), OutOfMemory> {
+        let tables = &self.device.tables;
+        while let Some(len) = tables.write(|tables| pages(tables).short_of(needed)) {
+            let page = Pages::make(len, &item)?;
+            drop(tables.write(|tables| pages(tables).install(page)));
         }
         Ok(())
     }

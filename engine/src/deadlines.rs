@@ -1,7 +1,7 @@
 //! The device's queue of deadlines: which peer has to be looked at next, and when.
 
 use crate::memory::OutOfMemory;
-use crate::pages::{Page, Pages};
+use crate::pages::Pages;
 use crate::time::Instant;
 
 /// Children of a node of the heap. Four keep the path half as long as two would and cost no more comparisons.
@@ -15,7 +15,8 @@ const NOWHERE: u32 = u32::MAX;
 /// array and 10 for a million peers, and compares one deadline per node on the way up and four on the way down.
 #[derive(Debug)]
 pub(crate) struct Deadlines {
-    cells: Pages<Cell>,
+    /// To be filled with [`Cell::EMPTY`], one for each slot.
+    pub(crate) cells: Pages<Cell>,
     len: u32,
 }
 
@@ -32,25 +33,13 @@ struct Queued {
     slot: u32,
 }
 
+impl Cell {
+    pub(crate) const EMPTY: Self = Self { queued: Queued { at: Instant::NEVER, slot: NOWHERE }, position: NOWHERE };
+}
+
 impl Deadlines {
     pub(crate) fn new() -> Result<Self, OutOfMemory> {
         Ok(Self { cells: Pages::new()?, len: 0 })
-    }
-
-    /// The length of the next page, while there is no room for `slots` slots.
-    pub(crate) fn short_of(&self, slots: u32) -> Option<u32> {
-        self.cells.short_of(slots)
-    }
-
-    /// A page to install; call it outside every lock.
-    pub(crate) fn make_page(len: u32) -> Result<Page<Cell>, OutOfMemory> {
-        let empty = Cell { queued: Queued { at: Instant::NEVER, slot: NOWHERE }, position: NOWHERE };
-        Pages::make(len, || Ok(empty))
-    }
-
-    /// Adds a page; one of another length than [`Deadlines::short_of`] says now is handed back.
-    pub(crate) fn install(&mut self, page: Page<Cell>) -> Option<Page<Cell>> {
-        self.cells.install(page)
     }
 
     /// Queues the slot for `at`, unless it is queued for no later than that already. True if it became the earliest
@@ -154,8 +143,8 @@ mod tests {
 
     fn with_room(slots: u32) -> Deadlines {
         let mut deadlines = Deadlines::new().unwrap();
-        while let Some(len) = deadlines.short_of(slots) {
-            assert!(deadlines.install(Deadlines::make_page(len).unwrap()).is_none());
+        while let Some(len) = deadlines.cells.short_of(slots) {
+            assert!(deadlines.cells.install(Pages::make(len, || Ok(Cell::EMPTY)).unwrap()).is_none());
         }
         deadlines
     }
@@ -237,12 +226,5 @@ mod tests {
         deadlines.remove(64);
         deadlines.remove(u32::MAX);
         assert_eq!(deadlines.earliest(), Some((at(10), 3)));
-    }
-
-    #[test]
-    fn a_page_of_the_wrong_length_is_handed_back() {
-        let mut deadlines = Deadlines::new().unwrap();
-        assert_eq!(deadlines.short_of(65), Some(64));
-        assert!(deadlines.install(Deadlines::make_page(65).unwrap()).is_some());
     }
 }

@@ -1,7 +1,7 @@
 //! Receiver indices: what the header of a received message names, and which peer's place that is.
 
 use crate::memory::OutOfMemory;
-use crate::pages::{Page, Pages};
+use crate::pages::Pages;
 
 /// Entries of a bucket. Three sessions and one handshake make four indices a peer, and there is a bucket a peer or
 /// more: half full at worst.
@@ -20,7 +20,9 @@ const EMPTY: u32 = u32::MAX;
 /// handshakes and sessions went with it, so whoever comes by the index finds none that has it.
 #[derive(Debug)]
 pub(crate) struct Indices {
-    buckets: Pages<Bucket>,
+    /// To be filled with [`Bucket::EMPTY`], at least one and one for each peer. Call [`Indices::grow`] afterwards until
+    /// they are in use.
+    pub(crate) buckets: Pages<Bucket>,
     /// Buckets in use, of those installed.
     len: u32,
 }
@@ -40,22 +42,6 @@ const _: () = assert!(size_of::<Bucket>() == 64);
 impl Indices {
     pub(crate) fn new() -> Result<Self, OutOfMemory> {
         Ok(Self { buckets: Pages::new()?, len: 0 })
-    }
-
-    /// The length of the next page, while there is no room for the indices of `peers` peers.
-    pub(crate) fn short_of(&self, peers: u32) -> Option<u32> {
-        self.buckets.short_of(peers.max(1))
-    }
-
-    /// A page to install; call it outside every lock.
-    pub(crate) fn make_page(len: u32) -> Result<Page<Bucket>, OutOfMemory> {
-        Pages::make(len, || Ok(Bucket([Entry::EMPTY; ENTRIES])))
-    }
-
-    /// Adds a page; one of another length than [`Indices::short_of`] says now is handed back. Call [`Indices::grow`]
-    /// afterwards until the page is in use.
-    pub(crate) fn install(&mut self, page: Page<Bucket>) -> Option<Page<Bucket>> {
-        self.buckets.install(page)
     }
 
     /// Spreads the entries over some more of the installed buckets, 64 entries' work; true if there is more to do.
@@ -141,6 +127,10 @@ fn top_bit(number: u32) -> u32 {
     0x8000_0000_u32.checked_shr(number.leading_zeros()).unwrap_or(0)
 }
 
+impl Bucket {
+    pub(crate) const EMPTY: Self = Self([Entry::EMPTY; ENTRIES]);
+}
+
 impl Entry {
     const EMPTY: Self = Self { index: 0, slot: EMPTY };
 
@@ -161,8 +151,8 @@ mod tests {
     use std::vec::Vec;
 
     fn make_room(indices: &mut Indices, peers: u32) {
-        while let Some(len) = indices.short_of(peers) {
-            assert!(indices.install(Indices::make_page(len).unwrap()).is_none());
+        while let Some(len) = indices.buckets.short_of(peers) {
+            assert!(indices.buckets.install(Pages::make(len, || Ok(Bucket::EMPTY)).unwrap()).is_none());
         }
     }
 
@@ -255,7 +245,6 @@ mod tests {
     #[test]
     fn without_room_there_is_nothing_to_find() {
         let mut indices = Indices::new().unwrap();
-        assert_eq!(indices.short_of(0), Some(64));
         assert!(!indices.grow());
         assert_eq!((indices.get(0), indices.remove(0)), (None, None));
         assert!(!indices.insert(0, 7));

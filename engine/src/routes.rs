@@ -5,7 +5,7 @@ mod key;
 mod tests;
 
 use crate::memory::OutOfMemory;
-use crate::pages::{Page, Pages};
+use crate::pages::Pages;
 use core::fmt;
 use core::net::IpAddr;
 use key::{KEY_BITS, Key, Tree};
@@ -58,8 +58,10 @@ impl fmt::Display for AllowedIp {
 /// path.
 #[derive(Debug)]
 pub(crate) struct Routes {
-    nodes: Pages<Node>,
-    slots: Pages<Ends>,
+    /// To be filled with [`Node::EMPTY`].
+    pub(crate) nodes: Pages<Node>,
+    /// To be filled with [`Ends::NONE`].
+    pub(crate) slots: Pages<Ends>,
     roots: Roots,
     /// Released nodes, linked by `next`.
     released: u32,
@@ -386,36 +388,11 @@ impl Routes {
 
 /// Growing.
 impl Routes {
-    /// The length of the next page of nodes, while there is no room for `prefixes` more prefixes or keys, or for so many
-    /// at all if those that are there go first.
-    pub(crate) fn nodes_short_of(&self, replace: bool, prefixes: u32) -> Option<u32> {
+    /// How many nodes there have to be for `prefixes` more prefixes or keys, or for so many at all if those that are
+    /// there go first.
+    pub(crate) fn nodes_needed(&self, replace: bool, prefixes: u32) -> u32 {
         let kept = if replace { 0 } else { self.in_use };
-        self.nodes.short_of(kept.saturating_add(prefixes.saturating_mul(2)))
-    }
-
-    /// The length of the next page of slots, while there is no room for `slots` slots.
-    pub(crate) fn slots_short_of(&self, slots: u32) -> Option<u32> {
-        self.slots.short_of(slots)
-    }
-
-    /// A page to install; call it outside every lock.
-    pub(crate) fn make_nodes(len: u32) -> Result<Page<Node>, OutOfMemory> {
-        Pages::make(len, || Ok(Node::EMPTY))
-    }
-
-    /// A page to install; call it outside every lock.
-    pub(crate) fn make_slots(len: u32) -> Result<Page<Ends>, OutOfMemory> {
-        Pages::make(len, || Ok(Ends { first: NONE, last: NONE }))
-    }
-
-    /// Adds a page; one of another length than [`Routes::nodes_short_of`] says now is handed back.
-    pub(crate) fn install_nodes(&mut self, page: Page<Node>) -> Option<Page<Node>> {
-        self.nodes.install(page)
-    }
-
-    /// Adds a page; one of another length than [`Routes::slots_short_of`] says now is handed back.
-    pub(crate) fn install_slots(&mut self, page: Page<Ends>) -> Option<Page<Ends>> {
-        self.slots.install(page)
+        kept.saturating_add(prefixes.saturating_mul(2))
     }
 
     fn room(&self) -> u32 {
@@ -423,8 +400,12 @@ impl Routes {
     }
 }
 
+impl Ends {
+    pub(crate) const NONE: Self = Self { first: NONE, last: NONE };
+}
+
 impl Node {
-    const EMPTY: Self = Self::new(Tree::Peers, Key::ZERO, 0);
+    pub(crate) const EMPTY: Self = Self::new(Tree::Peers, Key::ZERO, 0);
 
     const fn new(tree: Tree, key: Key, bits: u8) -> Self {
         Self { key, children: [NONE; 2], slot: NONE, previous: NONE, next: NONE, bits, tree }

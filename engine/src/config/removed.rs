@@ -17,21 +17,14 @@ impl Removed {
         Ok(Self(words))
     }
 
-    pub(super) fn add(&mut self, key: &PublicKey) {
-        let (word, bit) = self.place(key);
-        if let Some(word) = self.0.get_mut(word) {
-            *word |= bit;
-        }
-    }
-
-    pub(super) fn may_have(&self, key: &PublicKey) -> bool {
-        let (word, bit) = self.place(key);
-        self.0.get(word).is_some_and(|word| word & bit != 0)
-    }
-
-    fn place(&self, key: &PublicKey) -> (usize, u64) {
+    /// Whether the peer with that key was removed, and if `remove` it is.
+    pub(super) fn has(&mut self, key: &PublicKey, remove: bool) -> bool {
         let [a, b, c, d, e, ..] = key.0;
-        let word = usize::try_from(u32::from_le_bytes([a, b, c, d])).unwrap_or(0);
-        (word.checked_rem(self.0.len()).unwrap_or(0), 1_u64.wrapping_shl(u32::from(e)))
+        let place = usize::try_from(u32::from_le_bytes([a, b, c, d])).ok().and_then(|n| n.checked_rem(self.0.len()));
+        let Some(word) = place.and_then(|place| self.0.get_mut(place)) else { return false };
+        let bit = 1_u64.wrapping_shl(u32::from(e));
+        let had = *word & bit != 0;
+        *word |= if remove { bit } else { 0 };
+        had
     }
 }

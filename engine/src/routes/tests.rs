@@ -14,16 +14,16 @@ fn prefix(text: &str) -> AllowedIp {
 
 fn with_room(nodes: u32, slots: u32) -> Routes {
     let mut routes = Routes::new().unwrap();
-    while let Some(len) = routes.slots_short_of(slots) {
-        assert!(routes.install_slots(Routes::make_slots(len).unwrap()).is_none());
+    while let Some(len) = routes.slots.short_of(slots) {
+        assert!(routes.slots.install(Pages::make(len, || Ok(Ends::NONE)).unwrap()).is_none());
     }
     make_room(&mut routes, nodes / 2);
     routes
 }
 
 fn make_room(routes: &mut Routes, prefixes: u32) {
-    while let Some(len) = routes.nodes_short_of(false, prefixes) {
-        assert!(routes.install_nodes(Routes::make_nodes(len).unwrap()).is_none());
+    while let Some(len) = routes.nodes.short_of(routes.nodes_needed(false, prefixes)) {
+        assert!(routes.nodes.install(Pages::make(len, || Ok(Node::EMPTY)).unwrap()).is_none());
     }
 }
 
@@ -283,7 +283,7 @@ fn without_room_nothing_changes() {
     assert_eq!(routes.in_use, 63);
     let before = prefixes(&routes, 0);
     assert_eq!(routes.insert(prefix("11.0.0.0/8"), 0), Err(OutOfMemory));
-    assert_eq!(routes.nodes_short_of(false, 1), Some(64));
+    assert_eq!((routes.nodes_needed(false, 1), routes.nodes_needed(true, 1)), (65, 2));
     assert_eq!(routes.in_use, 63);
     assert_eq!(routes.insert(prefix("10.0.0.0/8"), 0), Ok(None));
     assert_eq!(routes.insert_key(5, 0), Err(OutOfMemory));
