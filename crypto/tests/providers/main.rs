@@ -5,6 +5,7 @@
 
 mod blake2s;
 mod contract;
+mod published;
 mod random;
 mod runs;
 mod vectors;
