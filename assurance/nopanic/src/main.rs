@@ -253,10 +253,14 @@ pub fn handshake(device: &Dev, now: Instant, datagram: &[u8], from: &Endpoint, l
 }
 
 #[unsafe(no_mangle)]
-pub fn timers(device: &Dev, now: Instant, wall: Wall) -> usize {
+pub fn deadlines(device: &Dev, now: Instant) -> bool {
     black_box(device.next_deadline());
-    let Some(due) = device.expire(now) else { return 0 };
-    device.initiate(now, wall, due.peer).map_or(0, |outgoing| outgoing.bytes().len())
+    device.expire(now).is_some_and(|due| due.initiate)
+}
+
+#[unsafe(no_mangle)]
+pub fn initiate(device: &Dev, now: Instant, wall: Wall, peer: PeerRef) -> usize {
+    device.initiate(now, wall, peer).map_or(0, |outgoing| outgoing.bytes().len())
 }
 
 #[unsafe(no_mangle)]
@@ -289,4 +293,12 @@ pub fn list(device: &Dev, key: &PublicKey, address: SocketAddr, bits: u8) -> u64
 #[unsafe(no_mangle)]
 pub fn deliberate(bytes: &[u8], at: usize) -> u8 {
     bytes[at]
+}
+
+/// A packet-time call that takes more of the stack than it may.
+#[cfg(feature = "deliberate-frame")]
+#[unsafe(no_mangle)]
+pub fn deliberate_frame(device: &Dev, now: Instant, packets: &mut [Incoming], from: &Endpoint) -> Option<Followup> {
+    black_box(&mut [0_u8; 1025]);
+    incoming(device, now, packets, from)
 }
