@@ -6,9 +6,9 @@ set -euo pipefail
 cd "$(dirname "$0")"
 . ../nopanic/link.sh
 target=${CARGO_TARGET_DIR:-$PWD/../../target}/frames
+CARGO_TARGET_DIR=$target/tool cargo build --quiet
 # The compiler tells the sizes of frames only to those who say that they know the option is not stable.
 export RUSTC_BOOTSTRAP=1
-CARGO_TARGET_DIR=$target/tool cargo build --quiet
 frames() { "$target/tool/debug/frames" "$target/release/nopanic" "$@"; }
 
 link "$target" "-Z emit-stack-sizes -C link-arg=-Wl,-u,deliberate_frame" --features deliberate-frame 2>/dev/null
