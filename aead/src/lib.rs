@@ -31,23 +31,19 @@
 extern crate std;
 
 #[cfg(target_arch = "x86_64")]
-mod batch;
+mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod chacha;
 #[cfg(target_arch = "x86_64")]
-mod hash;
+mod costs;
 #[cfg(target_arch = "x86_64")]
 mod memory;
 #[cfg(target_arch = "x86_64")]
-mod open;
+mod packets;
 #[cfg(target_arch = "x86_64")]
-mod poly;
-#[cfg(target_arch = "x86_64")]
-mod powers;
+mod processor;
 #[cfg(target_arch = "x86_64")]
 mod run;
-#[cfg(target_arch = "x86_64")]
-mod seal;
 #[cfg(target_arch = "x86_64")]
 mod wipe;
 
@@ -84,38 +80,63 @@ pub enum State {
     Forged,
 }
 
-/// What the processor has for runs of packets.
+/// What the processor has for runs of packets, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Level {
     /// AVX-512 F, BW, VL and IFMA: sixteen blocks of ChaCha20 and eight of Poly1305 at once.
     Avx512Ifma,
+}
+
+impl Level {
+    /// All of them, the best first.
+    pub const ALL: [Self; 1] = [Self::Avx512Ifma];
 }
 
 /// The proof that this processor can run the code behind it.
 #[derive(Clone, Copy, Debug)]
 pub struct Vectors {
     level: Level,
+    #[cfg(target_arch = "x86_64")]
+    costs: &'static costs::Costs,
 }
 
 impl Vectors {
-    /// What this processor has, if it has enough. Ask once and keep the answer.
+    /// The best that this processor has, if it has enough. Ask once and keep the answer.
     #[must_use]
     pub fn detect() -> Option<Self> {
-        #[cfg(all(target_arch = "x86_64", feature = "std"))]
-        if std::is_x86_feature_detected!("avx512f")
-            && std::is_x86_feature_detected!("avx512bw")
-            && std::is_x86_feature_detected!("avx512vl")
-            && std::is_x86_feature_detected!("avx512ifma")
-        {
-            return Some(Self { level: Level::Avx512Ifma });
-        }
-        None
+        Level::ALL.into_iter().find_map(Self::at)
+    }
+
+    /// A level of one's choice, if this processor has it: for tests and measurements.
+    #[must_use]
+    pub fn at(level: Level) -> Option<Self> {
+        #[cfg(target_arch = "x86_64")]
+        return processor::has(level).then(|| Self { level, costs: processor::costs(level) });
+        #[cfg(not(target_arch = "x86_64"))]
+        return {
+            _ = level;
+            None
+        };
     }
 
     /// Which code runs.
     #[must_use]
     pub const fn level(&self) -> Level {
         self.level
+    }
+
+    /// Whether any of `count` packets of `len` bytes each would be done. Where this says no the library can be called at once,
+    /// which spares a packet that comes alone the way through here.
+    #[must_use]
+    pub fn gains(&self, count: usize, len: usize) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return count > 0 && self.costs.size(count, run::blocks(len)) > 0;
+        #[cfg(not(target_arch = "x86_64"))]
+        return {
+            _ = (count, len);
+            false
+        };
     }
 
     /// Encrypts in place those of the waiting `packets` that gain by it, each under its counter, writes their tags behind
@@ -125,13 +146,13 @@ impl Vectors {
     ///
     /// `key` is not kept, and what was made of it is wiped.
     pub fn seal(&self, key: &[u8; 32], buffer: &mut [u8], packets: &mut [Packet]) {
-        match self.level {
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: a level is only made where the processor has its features.
-            Level::Avx512Ifma => unsafe { run::seal(key, buffer, packets) },
-            #[cfg(not(target_arch = "x86_64"))]
-            Level::Avx512Ifma => _ = (key, buffer, packets),
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a level is only made where the processor has what it needs.
+        unsafe {
+            run::seal(self.level, self.costs, key, buffer, packets);
         }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (key, buffer, packets);
     }
 
     /// Decrypts in place those of the waiting `packets` that gain by it, each under its counter, and calls them
@@ -139,12 +160,12 @@ impl Vectors {
     ///
     /// Otherwise like [`Vectors::seal`].
     pub fn open(&self, key: &[u8; 32], buffer: &mut [u8], packets: &mut [Packet]) {
-        match self.level {
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: a level is only made where the processor has its features.
-            Level::Avx512Ifma => unsafe { run::open(key, buffer, packets) },
-            #[cfg(not(target_arch = "x86_64"))]
-            Level::Avx512Ifma => _ = (key, buffer, packets),
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a level is only made where the processor has what it needs.
+        unsafe {
+            run::open(self.level, self.costs, key, buffer, packets);
         }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (key, buffer, packets);
     }
 }

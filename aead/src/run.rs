@@ -1,52 +1,50 @@
 //! From runs of packets to batches: which go together, and how many at once.
 
-use crate::batch::Batch;
+use crate::avx512;
+use crate::costs::Costs;
 use crate::memory::{LONGEST, Memory, Text};
-use crate::{Packet, State};
-use core::arch::x86_64::{_mm512_cmpeq_epi16_mask, _mm512_loadu_si512, _mm512_set1_epi16};
+use crate::packets::Packets;
+use crate::{Level, Packet, State};
+use core::arch::x86_64::*;
 
 /// Packets that are looked at together.
 const WINDOW: usize = 64;
 
 /// See [`Vectors::seal`](crate::Vectors::seal).
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-pub(crate) fn seal(key: &[u8; 32], buffer: &mut [u8], packets: &mut [Packet]) {
-    if gains_nothing(packets) {
+///
+/// # Safety
+///
+/// The processor must have what `level` needs.
+pub(crate) unsafe fn seal(level: Level, costs: &Costs, key: &[u8; 32], buffer: &mut [u8], packets: &mut [Packet]) {
+    if gains_nothing(costs, packets) {
         return;
     }
     let memory = Memory::new(buffer);
     for window in packets.chunks_mut(WINDOW) {
         let mut pending = Pending::new(&memory, window);
-        while let Some(group) = pending.next() {
-            match group.size {
-                16 => group.batch::<16, 8>(&memory, window).seal(key),
-                8 => group.batch::<8, 4>(&memory, window).seal(key),
-                4 => group.batch::<4, 2>(&memory, window).seal(key),
-                2 => group.batch::<2, 1>(&memory, window).seal(key),
-                _ => group.batch::<1, 1>(&memory, window).seal(key),
-            }
+        while let Some(group) = pending.next(costs) {
+            // SAFETY: the caller knows the processor.
+            unsafe { group.seal(level, key, &memory, window) };
             group.conclude(window, u16::MAX);
         }
     }
 }
 
 /// See [`Vectors::open`](crate::Vectors::open).
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-pub(crate) fn open(key: &[u8; 32], buffer: &mut [u8], packets: &mut [Packet]) {
-    if gains_nothing(packets) {
+///
+/// # Safety
+///
+/// The processor must have what `level` needs.
+pub(crate) unsafe fn open(level: Level, costs: &Costs, key: &[u8; 32], buffer: &mut [u8], packets: &mut [Packet]) {
+    if gains_nothing(costs, packets) {
         return;
     }
     let memory = Memory::new(buffer);
     for window in packets.chunks_mut(WINDOW) {
         let mut pending = Pending::new(&memory, window);
-        while let Some(group) = pending.next() {
-            let passed = match group.size {
-                16 => group.batch::<16, 8>(&memory, window).open(key),
-                8 => group.batch::<8, 4>(&memory, window).open(key),
-                4 => group.batch::<4, 2>(&memory, window).open(key),
-                2 => group.batch::<2, 1>(&memory, window).open(key),
-                _ => group.batch::<1, 1>(&memory, window).open(key),
-            };
+        while let Some(group) = pending.next(costs) {
+            // SAFETY: the caller knows the processor.
+            let passed = unsafe { group.open(level, key, &memory, window) };
             group.conclude(window, passed);
         }
     }
@@ -54,13 +52,13 @@ pub(crate) fn open(key: &[u8; 32], buffer: &mut [u8], packets: &mut [Packet]) {
 
 /// Whether these are the one or two short packets that the library does faster, the runs of a quiet device.
 #[inline]
-fn gains_nothing(packets: &[Packet]) -> bool {
-    packets.len() <= 2 && packets.iter().all(|packet| size(packets.len(), blocks(packet.len)) == 0)
+fn gains_nothing(costs: &Costs, packets: &[Packet]) -> bool {
+    packets.len() <= 2 && packets.iter().all(|packet| costs.size(packets.len(), blocks(packet.len)) == 0)
 }
 
 /// Blocks of ChaCha20 for a text of that many bytes, the one for its one-time key included. At most 1,025.
 #[inline]
-fn blocks(len: usize) -> usize {
+pub(crate) fn blocks(len: usize) -> usize {
     1 + len.min(LONGEST).div_ceil(64)
 }
 
@@ -97,25 +95,28 @@ impl Pending {
 
     /// The places of packets with that many blocks, a bit for each.
     #[inline]
-    #[target_feature(enable = "avx512f,avx512bw")]
+    #[target_feature(enable = "sse2")]
     fn places_with(&self, blocks: u16) -> u64 {
-        let wanted = _mm512_set1_epi16(blocks.cast_signed());
-        let (halves, _) = self.blocks.as_chunks::<32>();
-        halves.iter().rev().fold(0, |places, half| {
-            // SAFETY: 32 numbers of 16 bits are 64 bytes.
-            let half = unsafe { _mm512_loadu_si512(half.as_ptr().cast()) };
-            places << 32 | u64::from(_mm512_cmpeq_epi16_mask(half, wanted))
+        let wanted = _mm_set1_epi16(blocks.cast_signed());
+        let (sixteens, _) = self.blocks.as_chunks::<16>();
+        sixteens.iter().rev().fold(0, |places, sixteen| {
+            let (eights, _) = sixteen.as_chunks::<8>();
+            let [low, high] = [0, 1].map(|i| {
+                // SAFETY: eight numbers of 16 bits are 16 bytes.
+                _mm_cmpeq_epi16(unsafe { _mm_loadu_si128(eights[i].as_ptr().cast()) }, wanted)
+            });
+            places << 16 | u64::from(_mm_movemask_epi8(_mm_packs_epi16(low, high)).cast_unsigned())
         })
     }
 
     /// The next packets that gain by going together.
     #[inline]
-    #[target_feature(enable = "avx512f,avx512bw")]
-    fn next(&mut self) -> Option<Group> {
+    fn next(&mut self, costs: &Costs) -> Option<Group> {
         while self.waiting != 0 {
             let blocks = self.blocks[self.waiting.trailing_zeros() as usize % WINDOW];
-            let mut same = self.waiting & self.places_with(blocks);
-            let size = size(same.count_ones() as usize, blocks.into());
+            // SAFETY: every x86-64 has SSE2.
+            let mut same = self.waiting & unsafe { self.places_with(blocks) };
+            let size = costs.size(same.count_ones() as usize, blocks.into());
             let mut group = Group { places: [0; 16], used: 0, size };
             for place in group.places.iter_mut().take(size.max(1)) {
                 if same != 0 {
@@ -134,21 +135,52 @@ impl Pending {
 }
 
 impl Group {
+    /// # Safety
+    ///
+    /// The processor must have what `level` needs.
     #[inline]
-    fn batch<'a, const PACKETS: usize, const PAIRS: usize>(
-        &self,
-        memory: &Memory<'a>,
-        window: &[Packet],
-    ) -> Batch<'a, PACKETS, PAIRS> {
-        let mut texts = [Text::NOTHING; PACKETS];
-        let mut counters = [0; PACKETS];
+    unsafe fn seal(&self, level: Level, key: &[u8; 32], memory: &Memory<'_>, window: &[Packet]) {
+        // SAFETY: the caller knows the processor.
+        unsafe {
+            match (level, self.size) {
+                (Level::Avx512Ifma, 16) => avx512::Batch::<16, 8>::new(self.packets(memory, window)).seal(key),
+                (Level::Avx512Ifma, 8) => avx512::Batch::<8, 4>::new(self.packets(memory, window)).seal(key),
+                (Level::Avx512Ifma, 4) => avx512::Batch::<4, 2>::new(self.packets(memory, window)).seal(key),
+                (Level::Avx512Ifma, 2) => avx512::Batch::<2, 1>::new(self.packets(memory, window)).seal(key),
+                (Level::Avx512Ifma, _) => avx512::Batch::<1, 1>::new(self.packets(memory, window)).seal(key),
+            }
+        }
+    }
+
+    /// Says by bits whose tag was right.
+    ///
+    /// # Safety
+    ///
+    /// The processor must have what `level` needs.
+    #[inline]
+    unsafe fn open(&self, level: Level, key: &[u8; 32], memory: &Memory<'_>, window: &[Packet]) -> u16 {
+        // SAFETY: the caller knows the processor.
+        unsafe {
+            match (level, self.size) {
+                (Level::Avx512Ifma, 16) => avx512::Batch::<16, 8>::new(self.packets(memory, window)).open(key),
+                (Level::Avx512Ifma, 8) => avx512::Batch::<8, 4>::new(self.packets(memory, window)).open(key),
+                (Level::Avx512Ifma, 4) => avx512::Batch::<4, 2>::new(self.packets(memory, window)).open(key),
+                (Level::Avx512Ifma, 2) => avx512::Batch::<2, 1>::new(self.packets(memory, window)).open(key),
+                (Level::Avx512Ifma, _) => avx512::Batch::<1, 1>::new(self.packets(memory, window)).open(key),
+            }
+        }
+    }
+
+    #[inline]
+    fn packets<'a, const N: usize>(&self, memory: &Memory<'a>, window: &[Packet]) -> Packets<'a, N> {
+        let mut packets = Packets { texts: [Text::NOTHING; N], counters: [0; N], used: self.used, front: 0 };
         let places = self.places.iter().take(self.used);
-        for ((text, counter), place) in texts.iter_mut().zip(&mut counters).zip(places) {
+        for ((text, counter), place) in packets.texts.iter_mut().zip(&mut packets.counters).zip(places) {
             let packet = &window[usize::from(*place)];
             *text = memory.text(packet.start, packet.len).unwrap_or(Text::NOTHING);
             *counter = packet.counter;
         }
-        Batch::new(texts, counters, self.used)
+        packets
     }
 
     #[inline]
@@ -157,64 +189,5 @@ impl Group {
             let passed = passed & 1 << i != 0;
             window[usize::from(*place)].state = if passed { State::Done } else { State::Forged };
         }
-    }
-}
-
-/// How many packets the next batch is to have when there are `count` with that many blocks: a few lanes may stay empty
-/// if that saves a batch. None if a packet is left that the library does faster.
-fn size(count: usize, blocks: usize) -> usize {
-    if count >= 16 {
-        return 16;
-    }
-    let [down, up] = [1 << count.ilog2(), count.next_power_of_two()];
-    if cost(up, blocks) <= cheapest(count, blocks) {
-        up
-    } else if cost(down, blocks) <= down * library(blocks) {
-        down
-    } else {
-        0
-    }
-}
-
-/// What the best way takes without empty lanes: the bits of `count` are the batches.
-fn cheapest(count: usize, blocks: usize) -> usize {
-    let batches = [8, 4, 2, 1].into_iter().filter(|size| count & size != 0);
-    batches.map(|size| cost(size, blocks).min(size * library(blocks))).sum()
-}
-
-/// What a batch takes, in tenths of a packet's share of its keys and tags: eight of these shares for each turn of the
-/// cipher and hash with it, one for the batch, and one more for the long way to the powers of a single packet. Measured;
-/// see the README.
-fn cost(size: usize, blocks: usize) -> usize {
-    10 * (8 * (size * blocks).div_ceil(16) + size + 1 + usize::from(size == 1))
-}
-
-/// What one packet takes the library in the same unit, at its best, for nothing is to become slower.
-fn library(blocks: usize) -> usize {
-    47 + 6 * (blocks - 1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// All packets of a run with one length come to their turn, and only single ones are left to the library.
-    #[test]
-    fn sizes_cover_every_count() {
-        for blocks in 1..=1_025 {
-            for count in 1..=64 {
-                let (mut rest, mut left) = (count, 0);
-                while rest > 0 {
-                    let size = size(rest, blocks);
-                    assert!([0, 1, 2, 4, 8, 16].contains(&size), "{size}");
-                    left += usize::from(size == 0);
-                    rest -= size.clamp(1, rest);
-                }
-                assert!(left <= 3, "{left} of {count} left with {blocks} blocks");
-            }
-        }
-        assert_eq!(size(1, 2), 0, "short and alone");
-        assert_eq!(size(3, 2), 4, "an empty lane is cheaper than another batch");
-        assert_eq!(size(12, 24), 8, "but not a quarter of the work");
     }
 }

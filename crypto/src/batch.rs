@@ -1,15 +1,25 @@
 //! Runs whose datagrams go through the vectors of `kerntun-aead` together, and through the library where those have no
 //! gain.
 
-use crate::run::{HEADER, Slices};
+use crate::run::{HEADER, Slices, Span};
 use kerntun_aead::{Packet, State, Vectors};
 use kerntun_engine::packet::Incoming;
+
+/// Bytes of the tag.
+const TAG: usize = 16;
 
 /// Datagrams that are handed over together.
 const WINDOW: usize = 64;
 
 /// What takes a place in a window without being a datagram for the vectors: no buffer has room for it.
 const NOTHING: Packet = Packet::new(0, usize::MAX, 0);
+
+/// Whether the vectors are worth asking. Most runs of a quiet device are one or two short datagrams, which the library does
+/// faster, and these need not pay for a window.
+pub(crate) fn gains(vectors: &Vectors, spans: &[Span]) -> bool {
+    let longest = spans.iter().map(|span| span.len.saturating_sub(HEADER + TAG)).max();
+    spans.len() > 2 || longest.is_some_and(|len| vectors.gains(spans.len(), len))
+}
 
 /// Seals as [`Slices::seal_each`] does, with `seal` for the datagrams that are left.
 pub(crate) fn seal_each(

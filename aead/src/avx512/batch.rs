@@ -4,33 +4,28 @@
 //! `LANES`th block of it from `i % LANES` on. Block 0 of a packet makes its one-time key, the text begins with block 1.
 //! In turn `t`, lane `i` therefore does block `LANES * t + i % LANES`, which covers the 64 bytes at 64 times one less.
 
-use crate::chacha::Stream;
-use crate::hash::Hash;
-use crate::memory::Text;
-use crate::wipe::wipe_vectors;
-use core::arch::x86_64::__m512i;
+use crate::avx512::chacha::Stream;
+use crate::avx512::hash::Hash;
+use crate::packets::Packets;
+use crate::wipe::wipe;
+use core::arch::x86_64::{__m512i, _mm512_setzero_si512};
 use core::array::from_fn;
+use core::ops::Range;
 
 /// `PACKETS` texts of one key, a power of two up to 16, with equally many blocks each. `PAIRS` is half of `PACKETS`, or 1
 /// for one packet.
 pub(crate) struct Batch<'a, const PACKETS: usize, const PAIRS: usize> {
-    pub(crate) texts: [Text<'a>; PACKETS],
+    pub(crate) packets: Packets<'a, PACKETS>,
     pub(crate) turns: usize,
-    /// Texts behind these are empty ones to fill the lanes, without room for a tag.
-    pub(crate) used: usize,
-    counters: [u64; PACKETS],
-    /// First word of all nonces: zero, but for vectors of others.
-    front: u32,
 }
 
 impl<'a, const PACKETS: usize, const PAIRS: usize> Batch<'a, PACKETS, PAIRS> {
     /// Lanes per packet.
     const LANES: usize = 16 / PACKETS;
 
-    /// The texts with their counters, `used` of them.
-    pub(crate) fn new(texts: [Text<'a>; PACKETS], counters: [u64; PACKETS], used: usize) -> Self {
-        let longest = texts.iter().map(Text::len).max().unwrap_or(0);
-        Self { texts, turns: (1 + longest.div_ceil(64)).div_ceil(Self::LANES), used, counters, front: 0 }
+    pub(crate) fn new(packets: Packets<'a, PACKETS>) -> Self {
+        let turns = packets.blocks().div_ceil(Self::LANES);
+        Self { packets, turns }
     }
 
     /// Bytes of every text that are through with the cipher after `turn`.
@@ -42,9 +37,9 @@ impl<'a, const PACKETS: usize, const PAIRS: usize> Batch<'a, PACKETS, PAIRS> {
     #[inline]
     #[target_feature(enable = "avx512f")]
     pub(crate) fn stream(&self, key: &[u8; 32]) -> Stream {
-        let counters = from_fn(|i| self.counters[i / Self::LANES]);
+        let counters = from_fn(|i| self.packets.counters[i / Self::LANES]);
         let blocks = const { Self::first_blocks() };
-        Stream::new(key, self.front, &counters, &blocks, Self::LANES as u32)
+        Stream::new(key, self.packets.front, &counters, &blocks, Self::LANES as u32)
     }
 
     /// The block of turn 0 in each lane.
@@ -58,13 +53,28 @@ impl<'a, const PACKETS: usize, const PAIRS: usize> Batch<'a, PACKETS, PAIRS> {
         blocks
     }
 
-    /// Adds the key stream of a turn to the texts.
+    /// The key stream of `turn` and of the next one, if there is one. Says which turns these are.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(crate) fn next(&self, stream: &mut Stream, turn: usize, blocks: &mut [[__m512i; 16]; 2]) -> Range<usize> {
+        if self.turns - turn > 1 {
+            stream.next_two(blocks);
+            turn..turn + 2
+        } else {
+            stream.next(&mut blocks[0]);
+            turn..turn + 1
+        }
+    }
+
+    /// Adds the key stream of some turns to the texts.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
-    pub(crate) fn xor(&self, turn: usize, blocks: &[__m512i; 16]) {
-        for (i, block) in blocks.iter().enumerate() {
-            if let Some(place) = (Self::LANES * turn + i % Self::LANES).checked_sub(1) {
-                self.texts[i / Self::LANES].xor(64 * place, *block);
+    pub(crate) fn xor(&self, turns: Range<usize>, blocks: &[[__m512i; 16]; 2]) {
+        for (turn, blocks) in turns.zip(blocks) {
+            for (i, block) in blocks.iter().enumerate() {
+                if let Some(place) = (Self::LANES * turn + i % Self::LANES).checked_sub(1) {
+                    self.packets.texts[i / Self::LANES].xor(64 * place, *block);
+                }
             }
         }
     }
@@ -72,9 +82,9 @@ impl<'a, const PACKETS: usize, const PAIRS: usize> Batch<'a, PACKETS, PAIRS> {
     /// Forgets everything that could open a text.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    pub(crate) fn wipe(stream: &mut Stream, blocks: &mut [__m512i; 16], hash: &mut Hash<'_, PACKETS, PAIRS>) {
+    pub(crate) fn wipe(stream: &mut Stream, blocks: &mut [[__m512i; 16]; 2], hash: &mut Hash<'_, PACKETS, PAIRS>) {
         stream.wipe();
-        wipe_vectors(blocks);
+        wipe(blocks.as_flattened_mut(), _mm512_setzero_si512());
         hash.wipe();
     }
 }

@@ -6,7 +6,7 @@
 //! 2^46. Six lower halves below 2^52 and six upper ones below 2^(46 + 49 - 52) = 2^43, the latter moved up by 8 (for they
 //! weigh 2^52 = 2^(44 + 8)) or 10 bits (2^(42 + 10)), add up to less than 2^56: nothing overflows.
 
-use crate::chacha::transpose_quarters;
+use crate::avx512::chacha::transpose_quarters;
 use core::arch::x86_64::*;
 
 /// Three limbs of eight numbers.

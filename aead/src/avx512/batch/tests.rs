@@ -20,7 +20,8 @@ fn check<const PACKETS: usize, const PAIRS: usize>(test: &Test) {
     let run = |buffer: &mut [u8], open: bool| {
         let memory = Memory::new(buffer);
         let texts = from_fn(|i| memory.text(stride * i, test.pt.len()).unwrap());
-        let batch = Batch::<PACKETS, PAIRS> { front, ..Batch::new(texts, [counter; PACKETS], PACKETS) };
+        let packets = Packets { texts, counters: [counter; PACKETS], used: PACKETS, front };
+        let batch = Batch::<PACKETS, PAIRS>::new(packets);
         if open {
             return batch.open(key);
         }

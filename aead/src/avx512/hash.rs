@@ -15,10 +15,10 @@
 //! A single packet is its own pair: A is the first, B the second 64 of 128 bytes. A step has 16 blocks, the powers are
 //! r^16 and r^8, and at the end r^8 to r.
 
+use crate::avx512::poly::{Limbs, MARK, Product, add_lanes, add_quarters, factor, finish, limbs, sum};
+use crate::avx512::powers::{Powers, one_time_keys, set_powers, set_powers_of_one};
 use crate::memory::{Edge, Text};
-use crate::poly::{Limbs, MARK, Product, add_lanes, add_quarters, factor, finish, limbs, sum};
-use crate::powers::{Powers, one_time_keys, set_powers, set_powers_of_one};
-use crate::wipe::wipe_vectors;
+use crate::wipe::wipe;
 use core::arch::x86_64::*;
 use core::array::from_fn;
 
@@ -185,14 +185,15 @@ impl<'a, const PACKETS: usize, const PAIRS: usize> Hash<'a, PACKETS, PAIRS> {
     #[inline]
     #[target_feature(enable = "avx512f")]
     pub(crate) fn wipe(&mut self) {
-        wipe_vectors(self.masks.as_flattened_mut());
-        wipe_vectors(self.sums.as_flattened_mut());
+        let zero = _mm512_setzero_si512();
+        wipe(self.masks.as_flattened_mut(), zero);
+        wipe(self.sums.as_flattened_mut(), zero);
         for powers in &mut self.powers {
             if self.steps > 0 {
-                wipe_vectors(&mut powers.long);
+                wipe(&mut powers.long, zero);
             }
-            wipe_vectors(&mut powers.short);
-            wipe_vectors(&mut powers.last);
+            wipe(&mut powers.short, zero);
+            wipe(&mut powers.last, zero);
         }
     }
 

@@ -1,10 +1,10 @@
 //! The powers of Poly1305's r that a batch needs.
 
-use crate::chacha::transpose_quarters;
-use crate::poly::{Factor, Limbs, blend, clamped, factor, first_lane, multiply};
+use crate::avx512::chacha::transpose_quarters;
+use crate::avx512::poly::{Factor, Limbs, blend, clamped, factor, first_lane, multiply};
 use core::arch::x86_64::*;
 
-/// The powers for a pair: see [`Hash`](crate::hash::Hash).
+/// The powers for a pair: see [`Hash`](crate::avx512::hash::Hash).
 pub(crate) struct Powers {
     /// r^8, or r^16 for a single packet. Only set if there is more than one step.
     pub(crate) long: Factor,
