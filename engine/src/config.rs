@@ -263,6 +263,8 @@ impl<H: Host> Configuration<'_, H> {
         Ok(())
     }
 
+    // A frame of its own: a peer is large for a kernel's stack, which configuration shares with its caller.
+    #[inline(never)]
     fn draft(&self, key: &PublicKey, identity: Option<&Identity>) -> Result<Block<Peer<H>>, ConfigError> {
         let crypto = self.device.host.crypto();
         // Without an identity any private key tells whether the public one is degenerate.

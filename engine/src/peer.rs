@@ -24,6 +24,22 @@ pub struct PeerRef {
     pub(crate) generation: u32,
 }
 
+impl PeerRef {
+    /// The reference as one number, to be kept or passed where Rust's types do not reach. The low 32 bits are the peer's
+    /// place, which is below the greatest number of peers the device ever had.
+    #[must_use]
+    pub const fn to_bits(self) -> u64 {
+        (self.generation as u64) << 32 | self.slot as u64
+    }
+
+    /// The reverse of [`PeerRef::to_bits`]; any other number is a reference that finds nothing, or another peer.
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        let [a, b, c, d, e, f, g, h] = bits.to_le_bytes();
+        Self { slot: u32::from_le_bytes([a, b, c, d]), generation: u32::from_le_bytes([e, f, g, h]) }
+    }
+}
+
 /// Where a peer is reached, and from where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Endpoint {
@@ -175,5 +191,17 @@ impl<H: Host> Peer<H> {
     /// When the peer next has something to do, and what.
     pub(crate) fn next_deadline(&self) -> (Instant, Timer) {
         self.timers.earliest()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_survives_as_a_number() {
+        let peer = PeerRef { slot: 0x1234_5678, generation: 0x9abc_def0 };
+        assert_eq!(peer.to_bits(), 0x9abc_def0_1234_5678);
+        assert_eq!(PeerRef::from_bits(peer.to_bits()), peer);
     }
 }
