@@ -9,7 +9,7 @@ use kerntun_engine::device::{Device, Followup};
 use kerntun_engine::peer::{Endpoint, PeerRef, Source};
 use kerntun_engine::time::{Instant, Wall};
 use kerntun_host::{SystemEntropy, UserHost};
-use kerntun_linux::{Received, Route, VnetHeader, Waker};
+use kerntun_linux::{Placed, Route, VnetHeader, Waker};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The engine at home.
@@ -93,7 +93,7 @@ pub(crate) fn wall() -> Wall {
 }
 
 /// Where a message came from, in the engine's words.
-pub(crate) fn endpoint_of(message: &Received<'_>) -> Endpoint {
+pub(crate) fn endpoint_of(message: &Placed) -> Endpoint {
     let source = message.local.map(|local| Source { address: local.address, interface: local.interface });
     Endpoint { remote: message.source, source }
 }

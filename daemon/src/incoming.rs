@@ -8,12 +8,14 @@ use kerntun_engine::packet::{Incoming, Verdict};
 use kerntun_engine::peer::{Endpoint, PeerRef};
 use kerntun_engine::reason::Reason;
 use kerntun_engine::time::Instant;
-use kerntun_linux::{ChecksumPolicy, Coalescer, DeliveryReport, RecvBatch, RecvStats, TunError, TunQueue, UdpSocket};
+use kerntun_linux::{
+    ChecksumPolicy, Coalescer, DeliveryReport, Placed, RecvBatch, RecvStats, TunError, TunQueue, UdpSocket,
+};
 use std::io;
 use std::ops::Range;
 
-/// Messages received at once: with offloads each is a run of up to 64 KiB.
-const MESSAGES: usize = 8;
+/// Messages received at once at most. A batch of runs of 64 KiB, as offloads give them, is shorter.
+const MESSAGES: usize = 64;
 
 /// Most packets of one run; the engine takes no more at once.
 const MAX_RUN: usize = 64;
@@ -27,11 +29,14 @@ pub(crate) struct Receiver {
     seen: RecvStats,
 }
 
-/// Working memory for the runs of one message.
+/// Working memory for the runs of one batch.
 struct Runs {
+    /// The run that is being gathered, over the borders of messages, and where its datagrams are.
     packets: Vec<Incoming>,
     spans: Vec<Span>,
-    /// Where in the message the inner packets to deliver are.
+    /// Where it comes from, if it is not empty.
+    from: Option<Endpoint>,
+    /// Where in the batch the inner packets to deliver are.
     deliveries: Vec<Range<usize>>,
     /// Peers whose staged packets can go.
     flushes: Vec<PeerRef>,
@@ -53,6 +58,7 @@ impl Receiver {
             runs: Runs {
                 packets: Vec::with_capacity(MAX_RUN),
                 spans: Vec::with_capacity(MAX_RUN),
+                from: None,
                 deliveries: Vec::with_capacity(MAX_RUN),
                 flushes: Vec::new(),
             },
@@ -76,15 +82,17 @@ impl Receiver {
         count(shared, Reason::Truncated, stats.truncated - self.seen.truncated);
         count(shared, Reason::Malformed, stats.empty - self.seen.empty);
         self.seen = stats;
-        let mut inner: Vec<&[u8]> = Vec::with_capacity(received * MAX_RUN);
-        for message in self.batch.messages() {
-            let from = endpoint_of(&message);
-            let (stride, tos, data) = (message.stride, message.tos, message.data);
-            self.runs.deliveries.clear();
-            self.runs.open(now, shared, &from, stride, tos, data);
-            let data = &*data;
-            inner.extend(self.runs.deliveries.iter().filter_map(|range| data.get(range.clone())));
+        if received == 0 {
+            return Ok(());
         }
+        let (data, messages) = self.batch.placed();
+        self.runs.deliveries.clear();
+        for message in messages {
+            self.runs.gather(now, shared, &message, data);
+        }
+        self.runs.finish(now, shared, data);
+        let data = &*data;
+        let inner: Vec<&[u8]> = self.runs.deliveries.iter().filter_map(|range| data.get(range.clone())).collect();
         let before = self.report;
         let delivered = tun.deliver(&mut self.coalescer, &inner, &mut self.report);
         count(shared, Reason::DeliveryFailed, lost(&self.report) - lost(&before));
@@ -107,27 +115,32 @@ impl Receiver {
 }
 
 impl Runs {
-    /// Opens the datagrams of one message in place and notes what to deliver. Handshake messages go to their thread.
-    fn open(&mut self, now: Instant, shared: &Shared, from: &Endpoint, stride: usize, tos: u8, data: &mut [u8]) {
-        let stride = stride.max(1);
-        let mut start = 0;
-        while start < data.len() {
-            let len = stride.min(data.len() - start);
+    /// Takes the datagrams of one message into the run, which is opened whenever the next one belongs to another.
+    /// Handshake messages go to their thread.
+    fn gather(&mut self, now: Instant, shared: &Shared, message: &Placed, data: &mut [u8]) {
+        let from = endpoint_of(message);
+        if self.from != Some(from) {
+            self.finish(now, shared, data);
+        }
+        let mut start = message.range.start;
+        while start < message.range.end {
+            let len = message.stride.max(1).min(message.range.end - start);
             let datagram = data.get(start..start + len).unwrap_or_default();
             match datagram.first_chunk().and_then(|prefix| Kind::of(*prefix, len)) {
                 Some(Kind::Data) => {
                     let header = datagram.first_chunk::<{ DataHeader::LEN }>();
-                    if let Some(packet) = header.and_then(|header| Incoming::new(header, len, tos)) {
+                    if let Some(packet) = header.and_then(|header| Incoming::new(header, len, message.tos)) {
                         let other = self.packets.first().is_some_and(|first| first.receiver() != packet.receiver());
                         if other || self.packets.len() == MAX_RUN {
-                            self.finish(now, shared, from, data);
+                            self.finish(now, shared, data);
                         }
+                        self.from = Some(from);
                         self.packets.push(packet);
                         self.spans.push(Span { start, len });
                     }
                 }
                 Some(Kind::Initiation | Kind::Response | Kind::CookieReply) => {
-                    if !shared.inbox.push(datagram, from) {
+                    if !shared.inbox.push(datagram, &from) {
                         count(shared, Reason::HandshakeQueueFull, 1);
                     }
                 }
@@ -135,15 +148,15 @@ impl Runs {
             }
             start += len;
         }
-        self.finish(now, shared, from, data);
     }
 
-    /// Opens the run gathered so far.
-    fn finish(&mut self, now: Instant, shared: &Shared, from: &Endpoint, data: &mut [u8]) {
+    /// Opens the run gathered so far in place, and notes what of it to deliver.
+    fn finish(&mut self, now: Instant, shared: &Shared, data: &mut [u8]) {
+        let Some(from) = self.from.take() else { return };
         let engine = &shared.engine;
         if let Some(job) = engine.admit(now, &mut self.packets) {
             engine.open(&job, &mut self.packets, &mut Slices { buffer: &mut *data, spans: &self.spans });
-            let followup = engine.commit_opened(now, job, &mut self.packets, from);
+            let followup = engine.commit_opened(now, job, &mut self.packets, &from);
             self.flushes.extend(shared.follow(followup));
             for (packet, span) in self.packets.iter().zip(&self.spans) {
                 let Verdict::Deliver { len, rewritten } = packet.verdict() else { continue };

@@ -19,7 +19,8 @@
 //!
 //! 1. [`RecvBatch::recv`] takes several `UDP_GRO` messages with one `recvmmsg`.
 //! 2. [`RecvBatch::messages`] gives each as a mutable run of datagrams of one stride from one source, to be opened in
-//!    place; slices of all messages may be held at once.
+//!    place; slices of all messages may be held at once. [`RecvBatch::placed`] gives them as places in one piece of memory,
+//!    for who opens datagrams of several messages together.
 //! 3. [`TunQueue::deliver`] writes the inner packets in order, neighbours of a flow merged into one `writev`.
 //!
 //! ```no_run
@@ -80,7 +81,8 @@
 //!   flow by where packets of the opposite direction were written last, so a flow may change queues when its worker
 //!   changes; packets of one peer then need the engine's job order.
 //! - **Time.** All times are [`boottime`] nanoseconds. [`Poller::wait`] sleeps on that clock.
-//! - **Memory.** Per worker: [`RecvBatch`] messages × 64 KiB, [`SEND_BUFFER`], [`TUN_BUFFER`]; allocated once.
+//! - **Memory.** Per worker: [`RecvBatch`] messages × 64 KiB (touched as far as the batch asks), [`SEND_BUFFER`],
+//!   [`TUN_BUFFER`]; allocated once.
 //! - **Sticky source.** [`Received::local`] goes into [`Route::source`] of the answers. Drop cached sources on
 //!   [`SendEvent::SourceLost`], on [`LinkEvent::RoutesChanged`], and when the mark changes.
 //! - **Offloads** are found out: the TUN device's when it is made, `UDP_SEGMENT` on each refusal (and tried again after
@@ -124,7 +126,7 @@ pub use interface::Interface;
 pub use netlink_watch::{LinkEvent, NetlinkWatch};
 pub use poll::{Poller, Ready, Waker};
 pub use queue::{DeliveryReport, TUN_BUFFER, TunQueue};
-pub use recv::{MAX_MESSAGES, RECV_BUFFER, Received, RecvBatch, RecvStats};
+pub use recv::{MAX_MESSAGES, Placed, RECV_BUFFER, Received, RecvBatch, RecvStats};
 pub use segment::{SegmentError, Segments};
 pub use send::{Route, SEND_BUFFER, SendEvent, SendQueue, SendStats};
 pub use tun::{IfExists, Tun, TunConfig, TunOffload};

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
 
@@ -13,14 +14,25 @@ use crate::udp::UdpSocket;
 pub const RECV_BUFFER: usize = 65_536;
 
 /// Most messages a batch may have.
-pub const MAX_MESSAGES: usize = 32;
+pub const MAX_MESSAGES: usize = 64;
+
+/// Messages asked for at once as long as they are long, and of a new batch.
+const LONG_MESSAGES: usize = 8;
+
+/// Bytes that one call should bring at most: more would no longer be in the cache when they are opened.
+const CALL_BYTES: usize = LONG_MESSAGES * RECV_BUFFER;
 
 /// Buffers for one worker, allocated once: `messages` × 64 KiB with [`RecvBatch::new`], and some 300 bytes each.
+///
+/// How many messages one call asks for is learnt from what the last ones brought: a few of joined datagrams, many where
+/// the kernel joins none. Buffers that were never asked for cost address space and no memory.
 pub struct RecvBatch {
     buffers: Box<[u8]>,
     /// Bytes per message.
     size: usize,
     slots: Box<[Slot]>,
+    /// Messages to ask for next time.
+    wanted: usize,
     filled: usize,
     stats: RecvStats,
 }
@@ -38,6 +50,21 @@ pub struct Received<'a> {
     pub stride: usize,
     /// The datagrams. Not empty.
     pub data: &'a mut [u8],
+}
+
+/// A message by its place in the memory of the whole batch; otherwise as [`Received`].
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// Who sent it.
+    pub source: SocketAddr,
+    /// Which of our addresses it came to.
+    pub local: Option<Source>,
+    /// The TOS or traffic class byte.
+    pub tos: u8,
+    /// Length of each datagram but the last.
+    pub stride: usize,
+    /// Where the datagrams are. Not empty.
+    pub range: Range<usize>,
 }
 
 /// What was received and what was not. Counters only grow.
@@ -92,6 +119,7 @@ impl RecvBatch {
             buffers: vec![0; messages * size].into_boxed_slice(),
             size,
             slots: vec![slot; messages].into_boxed_slice(),
+            wanted: messages.min(LONG_MESSAGES),
             filled: 0,
             stats: RecvStats::default(),
         }
@@ -114,6 +142,7 @@ impl RecvBatch {
                 Ok(count) => {
                     self.stats.calls += 1;
                     self.filled = count;
+                    self.learn();
                     return Ok(count);
                 }
                 Err(error) => match error.raw_os_error() {
@@ -135,10 +164,35 @@ impl RecvBatch {
         })
     }
 
+    /// All memory of the batch, and where in it the messages of the last [`RecvBatch::recv`] are, in the order they came:
+    /// for who works on several of them at once.
+    pub fn placed(&mut self) -> (&mut [u8], impl Iterator<Item = Placed>) {
+        let size = self.size;
+        let messages = (0..).zip(&self.slots).take(self.filled).filter_map(move |(number, slot)| {
+            let Message { source, local, tos, stride, length } = slot.message?;
+            let start = size * number;
+            Some(Placed { source, local, tos, stride, range: start..start + length })
+        });
+        (&mut self.buffers, messages)
+    }
+
     /// The counters.
     #[must_use]
     pub fn stats(&self) -> RecvStats {
         self.stats
+    }
+
+    /// Asks for more messages next time if all were there and they were short, for fewer if they were long.
+    fn learn(&mut self) {
+        let messages = self.slots.iter().take(self.filled).filter_map(|slot| slot.message);
+        let bytes = messages.map(|message| message.length).sum::<usize>();
+        if bytes > CALL_BYTES {
+            self.wanted = (self.wanted / 2).max(1);
+        } else if self.filled == self.wanted && bytes <= CALL_BYTES / 2 {
+            self.wanted = (self.wanted * 2).min(self.slots.len());
+        } else if self.filled < self.wanted / 4 {
+            self.wanted = (self.wanted / 2).max(LONG_MESSAGES.min(self.slots.len()));
+        }
     }
 
     fn recv_once(&mut self, socket: &UdpSocket) -> io::Result<usize> {
@@ -147,7 +201,7 @@ impl RecvBatch {
         let mut vectors = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; MAX_MESSAGES];
         let parts =
             self.buffers.chunks_exact_mut(self.size).zip(&mut self.slots).zip(headers.iter_mut().zip(&mut vectors));
-        for ((buffer, slot), (header, vector)) in parts {
+        for ((buffer, slot), (header, vector)) in parts.take(self.wanted) {
             *vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
             header.msg_hdr.msg_iov = vector;
             header.msg_hdr.msg_iovlen = 1;
@@ -156,7 +210,7 @@ impl RecvBatch {
             header.msg_hdr.msg_control = slot.control.as_mut_ptr();
             header.msg_hdr.msg_controllen = Control::LEN as _;
         }
-        let count = self.slots.len().min(MAX_MESSAGES) as libc::c_uint;
+        let count = self.wanted.min(MAX_MESSAGES) as libc::c_uint;
         let fd = socket.as_fd().as_raw_fd();
         // SAFETY: the first `count` headers point to live buffers of the lengths given, all of which outlive the call.
         let received = sys::check(unsafe {

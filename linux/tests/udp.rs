@@ -54,6 +54,46 @@ fn runs_arrive_as_they_were_sealed() {
 }
 
 #[test]
+fn a_batch_learns_how_many_messages_to_ask_for() {
+    if !enter_namespace() {
+        return;
+    }
+    let (_, sender) = only(bind(&CONFIG).unwrap());
+    let (port, receiver) = only(bind(&CONFIG).unwrap());
+    let to = route(SocketAddr::new("127.0.0.1".parse().unwrap(), port));
+    let mut queue = SendQueue::new();
+    let mut batch = RecvBatch::new(64);
+    let mut arrive = |datagrams: usize, len: usize| {
+        // Alternating lengths, so that nothing is joined.
+        let (mut expected, mut next, mut counts) = (Vec::new(), 0, Vec::new());
+        for number in 0..datagrams {
+            let datagram = vec![number as u8; len - number % 2];
+            queue_run(&mut queue, &datagram, datagram.len(), Route { tos: (number % 2) as u8, ..to });
+            expected.push(datagram);
+        }
+        queue.flush(&sender, boottime());
+        while next < datagrams {
+            let count = batch.recv(&receiver.v4).unwrap();
+            counts.push(count);
+            let (data, messages) = batch.placed();
+            for message in messages {
+                assert_eq!(data[message.range.clone()], expected[next], "message {next}");
+                assert_eq!((message.stride, usize::from(message.tos)), (expected[next].len(), next % 2));
+                next += 1;
+            }
+        }
+        assert_eq!(batch.recv(&receiver.v4).unwrap(), 0);
+        counts
+    };
+    assert_eq!(arrive(400, 1000)[..5], [8, 16, 32, 64, 64], "short ones: more and more");
+    // Long ones: fewer and fewer, until a call brings no more than half a mebibyte.
+    assert_eq!(arrive(24, 40_000), [24]);
+    assert_eq!(arrive(24, 40_000), [24]);
+    assert_eq!(arrive(24, 40_000), [16, 8]);
+    assert_eq!(arrive(24, 40_000), [8, 8, 8]);
+}
+
+#[test]
 fn ecn_and_dscp_both_ways() {
     if !enter_namespace() {
         return;
