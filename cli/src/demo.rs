@@ -1,16 +1,10 @@
 //! `kerntun demo`: a real tunnel between two network namespaces, shown at work.
 //!
-//! Cleaning up is not a matter of care but of structure. Everything lives in namespaces that have no names: two network
-//! namespaces with all interfaces, a mount namespace with the sockets' directory, and a process namespace. When its first
-//! process ends, for whatever reason, the kernel ends all the others and takes the namespaces away with them. That
-//! first process in turn dies with the command that the user started.
+//! Everything lives in namespaces of `kerntun-lab`, which vanish with this program whatever becomes of it.
 //!
 //! | file | what |
 //! |---|---|
-//! | `keeper` | the process the user started: makes the process namespace, waits, heeds Ctrl-C |
-//! | `rights` | what keeps a user from making namespaces, in sentences |
 //! | `story` | the first process inside: the steps, one after the other |
-//! | `site` | a network namespace as a thread that works in it |
 //! | `wire` | the veth pair between the sites |
 //! | `node` | a daemon and its configuration |
 //! | `echo`, `bulk`, `tap` | ping, mass transfer, and a look at the outer wire |
@@ -18,17 +12,19 @@
 
 mod bulk;
 mod echo;
-mod keeper;
 mod node;
 mod report;
-mod rights;
-mod site;
 mod story;
 mod tap;
 mod wire;
 
 use crate::failure::Failure;
+use kerntun_lab::End;
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// Time for everything but the mass transfer, which normally takes two seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What `kerntun demo` takes.
 #[derive(Debug, Clone, clap::Args)]
@@ -59,5 +55,23 @@ pub(crate) struct Args {
 /// # Errors
 /// When namespaces cannot be had, saying what is missing, or when a step fails.
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    if args.inside { story::tell(args) } else { keeper::keep(args) }
+    if args.inside { story::tell(args) } else { keep(args) }
+}
+
+/// Starts the story in namespaces of its own and waits for its end.
+fn keep(args: &Args) -> Result<ExitCode, Failure> {
+    match kerntun_lab::keep("kerntun", PATIENCE + Duration::from_secs(args.seconds))? {
+        End::Ended(status) => {
+            Ok(status.code().map_or(ExitCode::FAILURE, |code| ExitCode::from(u8::try_from(code).unwrap_or(1))))
+        }
+        End::Interrupted => {
+            eprintln!("Interrupted; everything is cleaned up.");
+            Ok(ExitCode::from(130))
+        }
+        End::TooLate => {
+            Err(Failure::new("the demo did not come to its end in time and was stopped; all is cleaned up")
+                .help("on a very slow machine, try again with fewer --bytes"))
+        }
+        End::Lost(error) => Err(Failure::new(format!("lost sight of the demo, which was stopped: {error}"))),
+    }
 }

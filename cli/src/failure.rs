@@ -70,6 +70,12 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+impl From<kerntun_lab::Trouble> for Failure {
+    fn from(trouble: kerntun_lab::Trouble) -> Self {
+        Self { message: trouble.message, help: trouble.help, status: Status::Failed }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,8 +1,8 @@
 //! A mass transfer over TCP whose both ends are hashed.
 
-use super::site::Site;
 use crate::failure::Failure;
 use blake2::{Blake2b512, Digest};
+use kerntun_lab::Site;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread::JoinHandle;

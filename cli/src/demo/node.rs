@@ -1,8 +1,8 @@
 //! A daemon and its configuration.
 
-use super::site::Site;
 use crate::failure::Failure;
 use kerntun_config::{Key, PublicKey};
+use kerntun_lab::Site;
 use kerntun_uapi::{
     AllowedIp, AllowedIpChange, Client, DeviceState, InterfaceName, KeyChange, PeerChange, SecretKey, SetRequest,
 };

@@ -2,18 +2,13 @@
 
 use super::node::{Node, Other, random_key};
 use super::report::{Report, Results, milliseconds, short};
-use super::site::Site;
 use super::tap::{Seen, Tap};
-use super::{Args, bulk, echo::Pinger, rights, wire};
+use super::{Args, bulk, echo::Pinger, wire};
 use crate::failure::Failure;
 use crate::show::{Paint, bytes};
+use kerntun_lab::Site;
 use kerntun_uapi::{DeviceState, SOCKET_DIRECTORY};
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
 use std::collections::HashMap;
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
@@ -29,15 +24,13 @@ const INNER_MTU: u32 = 1420;
 
 /// Does it all.
 pub(super) fn tell(args: &Args) -> Result<ExitCode, Failure> {
-    // Whatever becomes of the process the user started, this one does not outlive it.
-    set_pdeathsig(Signal::SIGKILL)
-        .map_err(|error| Failure::new(format!("cannot be bound to the process that started it: {}", error.desc())))?;
+    kerntun_lab::settle()?;
     let begin = Instant::now();
     let mut report = Report::new(args.json);
     let mut results = Results { schema: 1, ..Results::default() };
 
     report.step("Two machines, that is, two network namespaces with a wire between them")?;
-    hide_sockets()?;
+    kerntun_lab::hide(Path::new(SOCKET_DIRECTORY))?;
     let [west, east] = [Site::new("west")?, Site::new("east")?];
     wire::lay(&west, &east)?;
     for (site, outer) in [&west, &east].into_iter().zip(OUTER) {
@@ -51,7 +44,7 @@ pub(super) fn tell(args: &Args) -> Result<ExitCode, Failure> {
 
     report.step("Pings through the tunnel; the first one has to wait for the handshake")?;
     let marker = marker()?;
-    let (tap, indices) = west.run(|| Ok((Tap::new()?, indices()?)))?;
+    let (tap, indices) = west.run(|| Ok::<_, Failure>((Tap::new()?, indices()?)))?;
     ping(&west, marker.clone(), &report, &mut results)?;
     nodes.iter_mut().try_for_each(Node::check)?;
     let seen = tap.drain(marker.as_bytes())?;
@@ -89,23 +82,6 @@ pub(super) fn tell(args: &Args) -> Result<ExitCode, Failure> {
     ))?;
     report.end(&results)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Puts an empty file system where the sockets go, which only this process and its children see.
-fn hide_sockets() -> Result<(), Failure> {
-    let fail = |doing: &'static str| move |error| rights::explain(doing, error);
-    unshare(CloneFlags::CLONE_NEWNS).map_err(fail("make a mount namespace"))?;
-    let none = None::<&str>;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).map_err(fail("keep its mounts to itself"))?;
-    // Normally /var/run leads to /run. Where it does not, it is hidden as well.
-    let elsewhere = fs::canonicalize("/var/run").is_ok_and(|path| !path.starts_with("/run"));
-    for place in ["/run", "/var/run"].into_iter().take(if elsewhere { 2 } else { 1 }) {
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        mount(Some("tmpfs"), place, Some("tmpfs"), flags, Some("mode=0755,size=16m"))
-            .map_err(fail("mount a file system of its own"))?;
-    }
-    let directory = Path::new(SOCKET_DIRECTORY);
-    fs::create_dir_all(directory).map_err(|error| Failure::new(format!("cannot make {}: {error}", directory.display())))
 }
 
 fn configure(nodes: &[Node; 2], sites: [&Site; 2], report: &Report, results: &mut Results) -> Result<(), Failure> {

@@ -1,9 +1,9 @@
 //! The wire between the sites: a veth pair.
 
-use super::site::Site;
 use crate::failure::Failure;
 use crate::netlink::{Netlink, NetlinkError, address, link::Link};
 use kerntun_config::Address;
+use kerntun_lab::Site;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage};

@@ -3,8 +3,8 @@
 //! Network namespaces belong to threads, and what a thread starts (threads, processes, sockets) starts in its own. So
 //! one process can be at both ends of a wire.
 
-use super::rights;
-use crate::failure::Failure;
+use crate::rights;
+use crate::trouble::Trouble;
 use nix::sched::{CloneFlags, unshare};
 use std::fs::File;
 use std::os::fd::{AsRawFd, RawFd};
@@ -14,20 +14,23 @@ use std::thread;
 type Job = Box<dyn FnOnce() + Send>;
 
 /// One end. It is gone when this is dropped and everything that was started in it has ended.
-pub(super) struct Site {
+pub struct Site {
     jobs: Sender<Job>,
     namespace: File,
 }
 
 impl Site {
-    /// Makes a network namespace.
-    pub(super) fn new(name: &str) -> Result<Self, Failure> {
+    /// Makes a network namespace, and a thread of this name in it.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn new(name: &str) -> Result<Self, Trouble> {
         let (jobs, todo) = channel::<Job>();
         let (made, outcome) = channel();
         let enter = || {
             unshare(CloneFlags::CLONE_NEWNET).map_err(|error| rights::explain("make a network namespace", error))?;
             File::open("/proc/thread-self/ns/net")
-                .map_err(|error| Failure::new(format!("cannot open the new network namespace: {error}")))
+                .map_err(|error| Trouble::new(format!("cannot open the new network namespace: {error}")))
         };
         thread::Builder::new()
             .name(name.to_owned())
@@ -35,16 +38,19 @@ impl Site {
                 let _ = made.send(enter());
                 todo.into_iter().for_each(|job| job());
             })
-            .map_err(|error| Failure::new(format!("cannot start a thread: {error}")))?;
+            .map_err(|error| Trouble::new(format!("cannot start a thread: {error}")))?;
         let namespace = outcome.recv().map_err(|_| lost())??;
         Ok(Self { jobs, namespace })
     }
 
     /// Does something there and waits for it.
-    pub(super) fn run<T: Send + 'static>(
+    ///
+    /// # Errors
+    /// What `job` fails with; or that the thread is gone.
+    pub fn run<T: Send + 'static, E: From<Trouble> + Send + 'static>(
         &self,
-        job: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, Failure> {
+        job: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
         let (done, outcome) = channel();
         let job = move || {
             let _ = done.send(job());
@@ -54,11 +60,12 @@ impl Site {
     }
 
     /// The namespace, for as long as this is alive.
-    pub(super) fn fd(&self) -> RawFd {
+    #[must_use]
+    pub fn fd(&self) -> RawFd {
         self.namespace.as_raw_fd()
     }
 }
 
-fn lost() -> Failure {
-    Failure::new("a thread of the demo ended unexpectedly: this is a fault of kerntun")
+fn lost() -> Trouble {
+    Trouble::new("a thread at work in a namespace ended unexpectedly: this is a fault of kerntun")
 }

@@ -1,7 +1,7 @@
 //! The process the user started: makes the namespaces' first process and outlives it.
 
-use super::{Args, rights};
-use crate::failure::Failure;
+use crate::rights;
+use crate::trouble::Trouble;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{getegid, geteuid};
@@ -10,49 +10,46 @@ use signal_hook::low_level::pipe;
 use std::io::{ErrorKind, Read};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
-/// Time for everything but the mass transfer, which normally takes two seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Added to the arguments of the process inside.
+pub const INSIDE: &str = "--inside";
 
-/// Starts the story in namespaces of its own and waits for its end.
-pub(super) fn keep(args: &Args) -> Result<ExitCode, Failure> {
+/// How the process inside came to its end.
+#[derive(Debug)]
+pub enum End {
+    /// By itself.
+    Ended(ExitStatus),
+    /// By Ctrl-C or another signal to this process.
+    Interrupted,
+    /// It was stopped because it took too long.
+    TooLate,
+    /// It was stopped because it could not be watched.
+    Lost(io::Error),
+}
+
+/// Starts this program again with the same arguments and [`INSIDE`] as the first process of a new process namespace, under
+/// the name `name`, and waits for its end, at most for `patience`. When this returns, every process inside has ended.
+///
+/// # Errors
+/// When namespaces or processes cannot be had.
+pub fn keep(name: &str, patience: Duration) -> Result<End, Trouble> {
     rights::check_tun()?;
     let (mut wake, interrupted) =
-        watch_signals().map_err(|error| Failure::new(format!("cannot watch for signals: {error}")))?;
+        watch_signals().map_err(|error| Trouble::new(format!("cannot watch for signals: {error}")))?;
     enter()?;
-    let mut child = start().map_err(|error| Failure::new(format!("cannot start this program again: {error}")))?;
-    let end = wait(&mut child, &mut wake, &interrupted, PATIENCE + Duration::from_secs(args.seconds));
+    let mut child = start(name).map_err(|error| Trouble::new(format!("cannot start this program again: {error}")))?;
+    let end = wait(&mut child, &mut wake, &interrupted, patience);
     if !matches!(end, End::Ended(_)) {
         // Its end is the end of every process inside, and `wait` returns after the last one of them.
         let _ = child.kill();
         let _ = child.wait();
     }
-    match end {
-        End::Ended(status) => {
-            Ok(status.code().map_or(ExitCode::FAILURE, |code| ExitCode::from(u8::try_from(code).unwrap_or(1))))
-        }
-        End::Interrupted => {
-            eprintln!("Interrupted; everything is cleaned up.");
-            Ok(ExitCode::from(130))
-        }
-        End::TooLate => {
-            Err(Failure::new("the demo did not come to its end in time and was stopped; all is cleaned up")
-                .help("on a very slow machine, try again with fewer --bytes"))
-        }
-        End::Lost(error) => Err(Failure::new(format!("lost sight of the demo, which was stopped: {error}"))),
-    }
-}
-
-enum End {
-    Ended(ExitStatus),
-    Interrupted,
-    TooLate,
-    Lost(io::Error),
+    Ok(end)
 }
 
 fn wait(child: &mut Child, wake: &mut UnixStream, interrupted: &AtomicBool, patience: Duration) -> End {
@@ -94,7 +91,7 @@ fn watch_signals() -> io::Result<(UnixStream, Arc<AtomicBool>)> {
 
 /// Makes a process namespace for the children of this process; without the right to, a user namespace first, in which
 /// we are root.
-fn enter() -> Result<(), Failure> {
+fn enter() -> Result<(), Trouble> {
     match unshare(CloneFlags::CLONE_NEWPID) {
         Ok(()) => return Ok(()),
         Err(Errno::EPERM) => {}
@@ -116,9 +113,9 @@ fn enter() -> Result<(), Failure> {
 }
 
 /// Runs this program again as the first process of the new process namespace.
-fn start() -> io::Result<Child> {
+fn start(name: &str) -> io::Result<Child> {
     let mut command = Command::new("/proc/self/exe");
     // In a process group of its own, so that Ctrl-C comes to us alone.
-    command.arg0("kerntun").args(std::env::args_os().skip(1)).arg("--inside").process_group(0);
+    command.arg0(name).args(std::env::args_os().skip(1)).arg(INSIDE).process_group(0);
     command.spawn()
 }

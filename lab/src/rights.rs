@@ -1,6 +1,6 @@
 //! What keeps a user from making namespaces and tunnels, in sentences.
 
-use crate::failure::Failure;
+use crate::trouble::Trouble;
 use nix::errno::Errno;
 use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
@@ -18,7 +18,10 @@ struct Settings {
 }
 
 /// Why the kernel refused to `doing`, and what would help.
-pub(super) fn explain(doing: &str, error: Errno) -> Failure {
+///
+/// Which setting forbids it, where that can be told.
+#[must_use]
+pub fn explain(doing: &str, error: Errno) -> Trouble {
     let read = |path: &str| fs::read_to_string(format!("/proc/sys/{path}")).ok()?.trim().parse().ok();
     let settings = Settings {
         unprivileged_userns_clone: read("kernel/unprivileged_userns_clone"),
@@ -29,8 +32,8 @@ pub(super) fn explain(doing: &str, error: Errno) -> Failure {
     judge(doing, error, &settings)
 }
 
-fn judge(doing: &str, error: Errno, settings: &Settings) -> Failure {
-    let failure = Failure::new(format!("this user may not {doing}: {}", error.desc()));
+fn judge(doing: &str, error: Errno, settings: &Settings) -> Trouble {
+    let failure = Trouble::new(format!("this user may not {doing}: {}", error.desc()));
     let refused = matches!(error, Errno::EPERM | Errno::EACCES);
     let mut help = Vec::new();
     if refused && settings.unprivileged_userns_clone == Some(0) {
@@ -61,14 +64,17 @@ fn judge(doing: &str, error: Errno, settings: &Settings) -> Failure {
     if refused && help.is_empty() {
         help.push("inside a container, the container's seccomp or capability settings forbid it".to_owned());
     }
-    help.push("or run it as root: sudo kerntun demo".to_owned());
-    help.into_iter().fold(failure, Failure::help)
+    help.push("or run it as root, with sudo".to_owned());
+    help.into_iter().fold(failure, Trouble::help)
 }
 
 /// Finds out whether tunnels can be made at all, before anything is.
-pub(super) fn check_tun() -> Result<(), Failure> {
+///
+/// # Errors
+/// When `/dev/net/tun` cannot be opened, with what to do about it.
+pub fn check_tun() -> Result<(), Trouble> {
     let Err(error) = OpenOptions::new().read(true).write(true).open("/dev/net/tun") else { return Ok(()) };
-    let failure = Failure::new(format!("/dev/net/tun cannot be opened: {error}"));
+    let failure = Trouble::new(format!("/dev/net/tun cannot be opened: {error}"));
     Err(match error.kind() {
         ErrorKind::NotFound => failure
             .help("load the module: sudo modprobe tun")
@@ -107,7 +113,7 @@ mod tests {
         ];
         for (error, settings, remedy) in cases {
             let text = judge("make a user namespace", error, &settings).to_string();
-            assert!(text.contains(remedy) && text.contains("sudo kerntun demo"), "{text}");
+            assert!(text.contains(remedy) && text.contains("as root"), "{text}");
             assert_eq!(text.matches("sysctl -w").count(), usize::from(remedy.contains('=')), "{text}");
         }
     }
