@@ -1,0 +1,65 @@
+//! What the processors and single processes have done, from `/proc` (proc(5)).
+
+use kerntun_lab::Trouble;
+use std::fs;
+
+/// Processor time of the whole machine since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Machine {
+    /// Seconds of all processors in which something ran, interrupts included.
+    pub(crate) busy: f64,
+    /// Seconds that a hypervisor took away.
+    pub(crate) stolen: f64,
+}
+
+impl Machine {
+    pub(crate) fn now() -> Result<Self, Trouble> {
+        let text = fs::read_to_string("/proc/stat").map_err(|error| Trouble::new(format!("/proc/stat: {error}")))?;
+        Self::parse(&text).ok_or_else(|| Trouble::new("/proc/stat does not begin with the processors' times"))
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let numbers = text.lines().next()?.strip_prefix("cpu ")?.split_whitespace().map(str::parse::<f64>);
+        let numbers: Vec<f64> = numbers.collect::<Result<_, _>>().ok()?;
+        // user, nice, system, idle, iowait, irq, softirq, steal, in hundredths of a second on every architecture.
+        let [user, nice, system, _, _, irq, softirq, steal] = *numbers.first_chunk()?;
+        Some(Self { busy: (user + nice + system + irq + softirq) / 100.0, stolen: steal / 100.0 })
+    }
+
+    /// What has happened since an earlier look.
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self { busy: self.busy - earlier.busy, stolen: self.stolen - earlier.stolen }
+    }
+}
+
+/// How often the threads of a process have gone to sleep: each time is a wake-up.
+pub(crate) fn sleeps(process: u32) -> Result<u64, Trouble> {
+    let fail = |error: std::io::Error| gone(process, error);
+    let mut sum = 0;
+    for thread in fs::read_dir(format!("/proc/{process}/task")).map_err(fail)? {
+        let status = fs::read_to_string(thread.map_err(fail)?.path().join("status")).map_err(fail)?;
+        sum += field(&status, "voluntary_ctxt_switches:").unwrap_or_default();
+    }
+    Ok(sum)
+}
+
+fn field(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+fn gone(process: u32, why: impl std::fmt::Display) -> Trouble {
+    Trouble::new(format!("cannot look at process {process}: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_time_is_not_work() {
+        let text = "cpu  100 20 300 9999 50 6 70 8 0 0\ncpu0 1 2 3 4 5 6 7 8 9 10\n";
+        assert_eq!(Machine::parse(text), Some(Machine { busy: 4.96, stolen: 0.08 }));
+        assert_eq!(Machine::parse("intr 1\n"), None);
+    }
+}

@@ -1,0 +1,204 @@
+//! The report: what was measured, on what, and what it says.
+
+use crate::results::Results;
+use crate::subject::Program;
+use crate::{chart, table, verdict};
+use kerntun_lab::Trouble;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// What `kerntun-bench show` takes.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Show {
+    /// The file of results
+    file: PathBuf,
+}
+
+/// What `kerntun-bench report` takes.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Write {
+    /// The file of results
+    #[arg(default_value = "bench-full.json")]
+    file: PathBuf,
+
+    /// The folder for performance.md, performance.svg and performance.json
+    #[arg(long, default_value = "docs")]
+    output: PathBuf,
+
+    /// A text in Markdown to be included as it is
+    #[arg(long, default_value = "bench/notes.md")]
+    notes: PathBuf,
+}
+
+/// Prints the table.
+pub(crate) fn show(args: &Show) -> Result<ExitCode, Trouble> {
+    print!("{}", table::text(&read(&args.file)?));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the report.
+pub(crate) fn write(args: &Write) -> Result<ExitCode, Trouble> {
+    let results = read(&args.file)?;
+    let notes = fs::read_to_string(&args.notes).unwrap_or_default();
+    let put = |name: &str, text: String| {
+        let path = args.output.join(name);
+        fs::write(&path, text).map_err(|error| Trouble::new(format!("cannot write {}: {error}", path.display())))?;
+        println!("wrote {}", path.display());
+        Ok::<_, Trouble>(())
+    };
+    put("performance.md", markdown(&results, &notes))?;
+    put("performance.svg", chart::svg(&results))?;
+    results.write(&args.output.join("performance.json"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read(file: &Path) -> Result<Results, Trouble> {
+    Results::read(file)?.ok_or_else(|| {
+        Trouble::new(format!("there is no {}", file.display())).help("'kerntun-bench full' makes a file of results")
+    })
+}
+
+fn markdown(results: &Results, notes: &str) -> String {
+    let mut text = String::from(
+        "# Performance\n\n<!-- Written by `kerntun-bench report` from performance.json; bench/notes.md is the part by hand. -->\n\n",
+    );
+    introduction(&mut text, results);
+    text.push_str("\n![The main numbers as bars](performance.svg)\n\n## What was wanted\n\n");
+    verdicts(&mut text, results);
+    text.push_str("\n## Medians\n\n");
+    medians(&mut text, results);
+    text.push_str("\n## Where another one is ahead\n\n");
+    ahead(&mut text, results);
+    text.push_str(METHOD);
+    if !notes.trim().is_empty() {
+        let _ = write!(text, "\n{}\n", notes.trim());
+    }
+    text
+}
+
+const METHOD: &str = "
+## How it is measured
+
+Both ends of the tunnel, the generators and the sinks run on this one machine, in two network namespaces joined by a veth pair
+(MTU 1,500; 1,420 inside the tunnel, and on the wire where there is no tunnel). In each round every subject has its turn with
+freshly started processes; each round begins with another one. TCP is one thread per stream and side with blocks of 128 KiB, UDP
+is 64 datagrams per system call, cut apart before the tunnel's interface, so that every datagram is a packet of its own there; the first 400 and
+200 ms do not count. Round trips are 64-byte datagrams, one a millisecond, echoed by a thread that sleeps in between. CPU is the time of all
+processors in which anything ran, senders, receivers and interrupts included. For the path without UDP segmentation offload
+`tx-udp-segmentation` is switched off on the wire: super-packets are then cut before it, and nothing joins them again.
+
+The **forwarder** is this project's daemon without cryptography and protocol: the same crate for packets, the same batches, the
+same bytes on the wire. **bare** is the wire without a tunnel.
+
+```sh
+bench/install-peers                                  # the peers that the distribution does not have
+cargo run --release -p kerntun-bench                 # what is there, what would be done, and how long that takes
+cargo run --release -p kerntun-bench -- full         # as root
+cargo run --release -p kerntun-bench -- report
+```
+";
+
+fn introduction(text: &mut String, results: &Results) {
+    let machine = &results.machine;
+    let rounds = results.samples.iter().map(|sample| sample.round).max().unwrap_or_default();
+    let _ = writeln!(
+        text,
+        "Measured on {} at commit `{}`, {rounds} rounds, every subject in each of them. {} processors ({}{}; {}), {} GiB, \
+         Linux {}, {}, {}.\n",
+        machine.date,
+        machine.commit,
+        machine.processors,
+        machine.processor,
+        if machine.hypervisor.is_empty() { String::new() } else { format!(", under {}", machine.hypervisor) },
+        machine.extensions,
+        machine.memory_gib,
+        machine.kernel,
+        machine.system,
+        machine.rust
+    );
+    text.push_str("| subject | version |\n|---|---|\n");
+    for subject in table::subjects(results) {
+        let version = results.versions.get(subject).map_or("", String::as_str);
+        let _ = writeln!(
+            text,
+            "| {subject} | {}{} |",
+            if version.is_empty() { "–" } else { version },
+            remark(subject, version)
+        );
+    }
+}
+
+/// What has to be known of a version.
+fn remark(subject: &str, version: &str) -> &'static str {
+    let is_go = [Program::WireguardGo, Program::WireguardGoOld].map(Program::name).contains(&subject);
+    if is_go && is_without_offload(version) { " (from before it had segmentation offload)" } else { "" }
+}
+
+/// wireguard-go uses segmentation offload since the spring of 2023. Its versions are dates.
+fn is_without_offload(version: &str) -> bool {
+    let dates = version.split(|c: char| !c.is_ascii_digit()).filter(|digits| digits.len() == 8);
+    dates.filter_map(|digits| digits.parse::<u32>().ok()).max().is_some_and(|date| date < 20_230_401)
+}
+
+fn verdicts(text: &mut String, results: &Results) {
+    text.push_str("Ratios and differences are taken round by round; their median counts.\n\n| wanted | found | |\n|---|---|---|\n");
+    for verdict in verdict::all(results) {
+        let mark = if verdict.reached { "reached" } else { "**not reached**" };
+        let _ = writeln!(text, "| {} | {} | {mark} |", verdict.wanted, verdict.found);
+    }
+}
+
+fn medians(text: &mut String, results: &Results) {
+    let subjects = table::subjects(results);
+    let _ = writeln!(text, "| | {} |", subjects.join(" | "));
+    let _ = writeln!(text, "|---|{}", "---:|".repeat(subjects.len()));
+    for row in table::rows(results) {
+        let values = subjects
+            .iter()
+            .map(|subject| row.of(results, subject).map_or_else(|| "–".to_owned(), |all| row.shown(all.median)));
+        let _ = writeln!(text, "| {} | {} |", row.title, values.collect::<Vec<_>>().join(" | "));
+    }
+    let library = table::ROWS.iter().filter_map(|row| {
+        let all = row.of(results, crate::primitives::SUBJECT)?;
+        Some(format!("{} {}", row.title, row.shown(all.median)))
+    });
+    let library = library.collect::<Vec<_>>().join("; ");
+    if !library.is_empty() {
+        let _ = writeln!(text, "\nThe primitives of kerntun by themselves: {library}.");
+    }
+}
+
+/// Every number in which a tunnel of somebody else is better than ours.
+fn ahead(text: &mut String, results: &Results) {
+    let ours = Program::Kerntun.name();
+    let mut any = false;
+    for row in table::rows(results) {
+        let (Some(more), Some(own)) = (row.more_is_better, row.of(results, ours)) else { continue };
+        for subject in table::subjects(results) {
+            let is_peer = ![ours, Program::Forwarder.name(), Program::Bare.name()].contains(&subject);
+            let Some(theirs) = row.of(results, subject).filter(|_| is_peer) else { continue };
+            if theirs.median != own.median && (theirs.median > own.median) == more {
+                any = true;
+                let (theirs, own) = (row.shown(theirs.median), row.shown(own.median));
+                let _ = writeln!(text, "- {}: **{subject}** {theirs}, kerntun {own}", row.title);
+            }
+        }
+    }
+    if !any {
+        text.push_str("Nowhere in these measurements.\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_with_and_without_offload() {
+        assert!(is_without_offload("wireguard-go v0.0.20220316, Debian package 0.0.20220316-1+b4"));
+        assert!(!is_without_offload("wireguard-go v0.0.20250522, Debian package 0.0.20260522-1"));
+        assert!(!is_without_offload("something else 1.2"));
+    }
+}

@@ -1,0 +1,141 @@
+//! Medians in a table.
+
+use crate::results::{Results, Values};
+use crate::statistics::{Summary, summary};
+use crate::subject::Program;
+use crate::verdict;
+use std::fmt::Write as _;
+
+/// A line of the table: one number of one measurement.
+pub(crate) struct Row {
+    pub(crate) measure: &'static str,
+    pub(crate) number: &'static str,
+    pub(crate) title: &'static str,
+    /// What a value is multiplied with to be shown.
+    scale: f64,
+    digits: usize,
+    /// Whether more of it is better; none if it is neither.
+    pub(crate) more_is_better: Option<bool>,
+}
+
+const fn row(
+    measure: &'static str,
+    number: &'static str,
+    title: &'static str,
+    (scale, digits): (f64, usize),
+    more_is_better: Option<bool>,
+) -> Row {
+    Row { measure, number, title, scale, digits, more_is_better }
+}
+
+const MORE: Option<bool> = Some(true);
+const LESS: Option<bool> = Some(false);
+const GBIT: &str = "gbit_per_second";
+const CPU: &str = "cpu_seconds_per_gb";
+const PACKETS: &str = "delivered_per_second";
+
+/// All lines.
+pub(crate) const ROWS: [Row; 28] = [
+    row("tcp-1", GBIT, "1 TCP stream, Gb/s", (1.0, 2), MORE),
+    row("tcp-1-back", GBIT, "1 TCP stream back, Gb/s", (1.0, 2), MORE),
+    row("tcp-both", GBIT, "1 TCP stream each way, sum, Gb/s", (1.0, 2), MORE),
+    row("tcp-4", GBIT, "4 TCP streams, Gb/s", (1.0, 2), MORE),
+    row("tcp-4-back", GBIT, "4 TCP streams back, Gb/s", (1.0, 2), MORE),
+    row("tcp-1-plain", GBIT, "1 TCP stream, path without segmentation offload, Gb/s", (1.0, 2), MORE),
+    row("tcp-1", CPU, "CPU per GB, 1 stream, s", (1.0, 2), LESS),
+    row("tcp-4", CPU, "CPU per GB, 4 streams, s", (1.0, 2), LESS),
+    row("tcp-1-plain", CPU, "CPU per GB, path without segmentation offload, s", (1.0, 2), LESS),
+    row("udp-64", PACKETS, "64-byte UDP delivered, overload, thousands/s", (1e-3, 0), MORE),
+    row("udp-64", "loss_percent", "– of them lost, %", (1.0, 0), None),
+    row("udp-64", "disordered", "– of them out of order", (1.0, 0), LESS),
+    row("udp-576", PACKETS, "576-byte UDP delivered, overload, thousands/s", (1e-3, 0), MORE),
+    row("udp-576", "disordered", "– of them out of order", (1.0, 0), LESS),
+    row("udp-1372", PACKETS, "1,372-byte UDP delivered, overload, thousands/s", (1e-3, 0), MORE),
+    row("udp-1372", "disordered", "– of them out of order", (1.0, 0), LESS),
+    row("udp-64-rate", "packets_per_second", "64-byte UDP, highest rate with ≤ 1 % lost, thousands/s", (1e-3, 0), MORE),
+    row("udp-64-rate", "disordered", "– of them out of order", (1.0, 0), LESS),
+    row("idle", "p50_us", "round trip, idle, median, µs", (1.0, 0), LESS),
+    row("idle", "p99_us", "round trip, idle, p99, µs", (1.0, 0), LESS),
+    row("loaded", "p50_us", "round trip under 1 TCP stream, median, ms", (1e-3, 2), LESS),
+    row("loaded", "p99_us", "round trip under 1 TCP stream, p99, ms", (1e-3, 2), LESS),
+    row("wake-ups", "per_second", "wake-ups of both daemons, idle, per second", (1.0, 1), LESS),
+    row("primitives", "seal_gb_per_second", "sealing full packets, one processor, GB/s", (1.0, 2), MORE),
+    row("primitives", "open_gb_per_second", "opening full packets, one processor, GB/s", (1.0, 2), MORE),
+    row("primitives", "x25519_us", "X25519 shared secret, µs", (1.0, 1), LESS),
+    row("primitives", "base_us", "X25519 public key, µs", (1.0, 1), LESS),
+    row("tcp-1", "stolen_percent", "time taken by the hypervisor, % of a processor", (1.0, 1), None),
+];
+
+impl Row {
+    /// The number over all rounds.
+    pub(crate) fn of(&self, results: &Results, subject: &str) -> Option<Summary> {
+        summary(results.series(subject, self.measure, self.number).map(|(_, value)| value))
+    }
+
+    /// A value as it is shown.
+    pub(crate) fn shown(&self, value: f64) -> String {
+        format!("{:.*}", self.digits, value * self.scale)
+    }
+
+    /// Whether this belongs to a part of a measurement that was named in a line before.
+    fn is_detail(&self) -> bool {
+        self.title.starts_with('–')
+    }
+}
+
+/// The subjects that there are results of, in the order of tables.
+pub(crate) fn subjects(results: &Results) -> Vec<&'static str> {
+    let measured = |name: &&str| results.samples.iter().any(|sample| sample.subject == **name);
+    Program::ALL.map(Program::name).into_iter().filter(measured).collect()
+}
+
+/// The rows that there are results of, but for those of the library alone.
+pub(crate) fn rows(results: &Results) -> impl Iterator<Item = &'static Row> {
+    let subjects = subjects(results);
+    ROWS.iter().filter(move |row| subjects.iter().any(|subject| row.of(results, subject).is_some()))
+}
+
+/// The table for a terminal.
+pub(crate) fn text(results: &Results) -> String {
+    let subjects = subjects(results);
+    let mut text = String::new();
+    let _ = write!(text, "\n{:<56}", "median of the rounds");
+    for subject in &subjects {
+        let _ = write!(text, "{:>width$}", subject, width = subject.len().max(8) + 2);
+    }
+    text.push('\n');
+    for row in rows(results) {
+        let title = if row.is_detail() { format!("  {}", row.title) } else { row.title.to_owned() };
+        // The width is counted in letters, of which some have two bytes.
+        let _ = write!(text, "{title:<56}");
+        for subject in &subjects {
+            let value = row.of(results, subject).map_or_else(|| "·".to_owned(), |all| row.shown(all.median));
+            let _ = write!(text, "{:>width$}", value, width = subject.len().max(8) + 2);
+        }
+        text.push('\n');
+    }
+    let verdicts = verdict::all(results);
+    if !verdicts.is_empty() {
+        let _ = writeln!(text, "\nwanted, by the medians of the rounds (least to greatest):");
+    }
+    for verdict in verdicts {
+        let mark = if verdict.reached { "reached    " } else { "NOT reached" };
+        let _ = writeln!(text, "  {mark}  {}: {}", verdict.wanted, verdict.found);
+    }
+    text
+}
+
+/// The main numbers of one measurement.
+pub(crate) fn brief(values: &Values) -> String {
+    let number = |name: &str| values.get(name).copied();
+    if let Some(gigabit) = number(GBIT) {
+        return format!("{gigabit:.2} Gb/s");
+    }
+    if let Some(packets) = number(PACKETS).or_else(|| number("packets_per_second")) {
+        return format!("{:.0}k/s", packets / 1e3);
+    }
+    if let (Some(p50), Some(p99)) = (number("p50_us"), number("p99_us")) {
+        return format!("{p50:.0}/{p99:.0} µs");
+    }
+    number("per_second").map(|rate| format!("{rate:.1}/s")).unwrap_or_default()
+}
