@@ -1,0 +1,75 @@
+# Interfaces that come, go and move, and a module that is unloaded at the worst moment.
+. "$(dirname "$0")/lib.sh"
+load
+
+section "100 interfaces that come and go, each having carried a packet"
+cable
+tunnel
+for _ in $(seq 100); do
+    ip -n a link delete wg0
+    ip -n a link add wg0 type wireguard
+    in_a wg set wg0 private-key <(echo "$key_a") listen-port 1111 \
+        peer "$public_b" preshared-key <(echo "$shared") endpoint 192.0.2.2:2222 allowed-ips 10.77.0.2/32,fd77::2/128
+    ip -n a -batch - <<<$'address add 10.77.0.1/24 dev wg0\nlink set wg0 up'
+    in_a ping -c 1 -W 5 -q 10.77.0.2 >/dev/null
+done
+
+section "down and up: the session ends, the configuration stays"
+in_a ping -c 1 -W 5 -q 10.77.0.2 >/dev/null
+before=$(in_a wg show wg0 dump | cut -f1-4)
+for _ in $(seq 5); do
+    ip -n a link set wg0 down
+    ip -n a link set wg0 up
+    eventually 10 in_a ping -c 1 -W 5 -q 10.77.0.2
+done
+equal "configuration" "$before" "$(in_a wg show wg0 dump | cut -f1-4)"
+
+section "an interface that moves keeps its socket where it was made"
+ip netns add c
+ip -n a link set wg0 netns c
+ip -n c address add 10.77.0.1/24 dev wg0
+ip -n c link set wg0 up
+ip netns exec c ping -c 2 -i 0.2 -W 5 -q 10.77.0.2 >/dev/null
+in_a ss -Hlun 'sport = :1111' | grep -q . || fail "the socket has moved along"
+
+section "the namespace in which it was made goes: it stays, mute, and does not get a new socket"
+ip netns delete a
+sleep 0.5
+ip netns exec c wg show wg0 dump >/dev/null
+ip netns exec c ping -c 1 -W 1 -q 10.77.0.2 >/dev/null && fail "packets still get through"
+ip -n c link set wg0 down
+refused "Machine is not on the network" ip -n c link set wg0 up
+refused "Operation not permitted" ip netns exec c wg set wg0 fwmark 1
+refused "Operation not permitted" ip netns exec c wg set wg0 listen-port 1
+ip netns exec c wg set wg0 peer "$public_b" persistent-keepalive 5
+
+section "namespaces that go with traffic running"
+no_namespaces
+for _ in $(seq 5); do
+    cable
+    tunnel
+    ip netns exec a ping -f -q -w 20 10.77.0.2 >/dev/null 2>&1 &
+    ip netns exec b ping -f -q -w 20 fd77::1 >/dev/null 2>&1 &
+    sleep 0.3
+    # The processes keep their namespaces alive until they end.
+    kill $(jobs -p) && no_namespaces
+    wait || true
+done
+
+section "unloading with traffic running"
+for _ in $(seq 5); do
+    cable
+    tunnel
+    iperf_server b
+    in_a iperf3 --client 10.77.0.2 --time 30 >/dev/null 2>&1 &
+    in_a ping -f -q -w 30 fd77::2 >/dev/null 2>&1 &
+    eventually 10 in_b bash -c "[ \$(wg show wg0 transfer | cut -f2) -gt 200000 ]"
+    unload
+    equal "interfaces left" "" "$(in_a ip -br link show type wireguard 2>&1 | grep -v 'Unknown' || true)"
+    no_iperf_server
+    kill $(jobs -p) 2>/dev/null || true
+    wait || true
+    no_namespaces
+    load
+done
+unload
