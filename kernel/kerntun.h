@@ -98,6 +98,7 @@ struct kt_session_block {
 struct kt_departure {
 	struct kt_endpoint endpoint;
 	u32 reserved;
+	kt_peer peer;
 	struct kt_followup followup;
 };
 
@@ -281,7 +282,6 @@ struct kt_staged *kt_reserve_staged(const struct kt_device *device, u64 now, kt_
 void kt_flushed(const struct kt_device *device, u64 now, kt_peer peer, struct kt_followup *followup);
 /* Moves the first count numbers of job to front. */
 void kt_job_take(struct kt_seal_job *job, u32 count, struct kt_seal_job *front);
-kt_peer kt_job_peer(const struct kt_seal_job *job);
 /*
  * Seals the job's packets: calls kt_host_seal() for packet, and then for whatever that returns, as often as the job has
  * numbers, count. False, and counted, if they must not be sent; nothing was sealed then, and the job is gone.
@@ -381,13 +381,13 @@ enum kt_rank {
 
 /* Memory, accounted to whoever configures; NULL if there is none. May sleep. */
 void *kt_host_alloc(size_t size, size_t align);
-void kt_host_free(void *memory);
+void kt_host_free(void *memory, size_t size);
 /*
  * A lock of that rank with room behind it for what it guards, aligned to 16 bytes; gives the room, whose address names the
  * lock in all calls below. NULL if there is no memory. May sleep.
  */
 void *kt_host_lock_new(u8 rank, size_t len);
-void kt_host_lock_free(void *lock, u8 rank);
+void kt_host_lock_free(void *lock, u8 rank, size_t len);
 void kt_host_mutex_lock(void *lock);
 void kt_host_mutex_unlock(void *lock);
 /* With bottom halves off. */
@@ -433,7 +433,7 @@ bool kt_host_xaead_open(const u8 key[KT_KEY_LEN], const u8 nonce[24], const u8 *
 static_assert(sizeof(struct kt_followup) == 16);
 static_assert(sizeof(struct kt_endpoint) == 44);
 static_assert(sizeof(struct kt_staged) == 16);
-static_assert(sizeof(struct kt_departure) == 64);
+static_assert(sizeof(struct kt_departure) == 72);
 static_assert(sizeof(struct kt_outgoing) == 216);
 static_assert(sizeof(struct kt_due) == 16);
 static_assert(sizeof(struct kt_verdict) == 48);

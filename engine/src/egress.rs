@@ -57,6 +57,14 @@ impl SealJob {
 #[must_use]
 pub struct SealedJob(SealJob);
 
+impl SealedJob {
+    /// The peer the packets go to.
+    #[must_use]
+    pub const fn peer(&self) -> PeerRef {
+        self.0.peer
+    }
+}
+
 /// Why a run got no numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotReserved {

@@ -46,7 +46,7 @@ structures! {
     /// `struct kt_staged`.
     Staged { next: *mut Staged, datagrams: u32, bytes: u32, }
     /// `struct kt_departure`.
-    Departure { endpoint: Endpoint, reserved: u32, followup: Followup, }
+    Departure { endpoint: Endpoint, reserved: u32, peer: u64, followup: Followup, }
     /// `struct kt_outgoing`.
     Outgoing { endpoint: Endpoint, len: u32, message: [u8; 148], tos: u8, reserved: [u8; 3], followup: Followup, }
     /// `struct kt_due`.
@@ -150,7 +150,7 @@ const NUMBERS: [usize; 28] = [
 const _: () = {
     assert!(Reason::COUNT == REASONS && Timer::ALL.len() == TIMERS);
     assert!(size_of::<Followup>() == 16 && size_of::<Endpoint>() == 44 && size_of::<Staged>() == 16);
-    assert!(size_of::<Departure>() == 64 && size_of::<Outgoing>() == 216 && size_of::<Due>() == 16);
+    assert!(size_of::<Departure>() == 72 && size_of::<Outgoing>() == 216 && size_of::<Due>() == 16);
     assert!(size_of::<Verdict>() == 48 && size_of::<AllowedIp>() == 20 && size_of::<PeerChange>() == 128);
     assert!(size_of::<Change>() == 48 && size_of::<ConfigureResult>() == 40 && size_of::<PeerInfo>() == 344);
 };

@@ -122,14 +122,6 @@ unsafe extern "C" fn kt_job_take(job: &mut SealRoom, count: u32, front: &mut Sea
 }
 
 /// # Safety
-/// As for [`kt_job_take`].
-#[unsafe(no_mangle)]
-unsafe extern "C" fn kt_job_peer(job: &mut SealRoom) -> u64 {
-    // SAFETY: the caller says so.
-    unsafe { job.unsealed() }.peer().to_bits()
-}
-
-/// # Safety
 /// `job` holds one that was not sealed yet; `packet` and what follows it are `count` packets of the glue.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn kt_seal(device: &KernelDevice, job: &mut SealRoom, packet: *mut c_void, count: u32) -> bool {
@@ -155,6 +147,7 @@ unsafe extern "C" fn kt_commit_sealed(
 ) -> bool {
     // SAFETY: the caller says so.
     let sealed: SealedJob = unsafe { job.take_sealed() };
+    departure.peer = sealed.peer().to_bits();
     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     let Ok(leaving) = device.commit_sealed(instant(now), sealed, bytes, data) else { return false };
     departure.endpoint = leaving.endpoint.into();

@@ -5,9 +5,9 @@ use core::ffi::c_void;
 
 unsafe extern "C" {
     pub(crate) fn kt_host_alloc(size: usize, align: usize) -> *mut c_void;
-    pub(crate) fn kt_host_free(memory: *mut c_void);
+    pub(crate) fn kt_host_free(memory: *mut c_void, size: usize);
     pub(crate) fn kt_host_lock_new(rank: u8, len: usize) -> *mut c_void;
-    pub(crate) fn kt_host_lock_free(lock: *mut c_void, rank: u8);
+    pub(crate) fn kt_host_lock_free(lock: *mut c_void, rank: u8, len: usize);
     pub(crate) fn kt_host_mutex_lock(lock: *mut c_void);
     pub(crate) fn kt_host_mutex_unlock(lock: *mut c_void);
     pub(crate) fn kt_host_spin_lock(lock: *mut c_void);

@@ -44,9 +44,9 @@ unsafe impl GlobalAlloc for Memory {
         unsafe { host::kt_host_alloc(layout.size(), layout.align()).cast() }
     }
 
-    unsafe fn dealloc(&self, memory: *mut u8, _: Layout) {
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         // SAFETY: `memory` came from `alloc`.
-        unsafe { host::kt_host_free(memory.cast()) }
+        unsafe { host::kt_host_free(memory.cast(), layout.size()) }
     }
 }
 

@@ -103,7 +103,7 @@ impl<T> Drop for Place<T> {
         // SAFETY: the value is ours and goes, and nobody holds its lock. It came from `kt_host_lock_new` with this rank.
         unsafe {
             ptr::drop_in_place(self.value.as_ptr());
-            host::kt_host_lock_free(self.lock(), self.rank as u8);
+            host::kt_host_lock_free(self.lock(), self.rank as u8, size_of::<T>());
         }
     }
 }

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+#include "receive.h"
+
+#include "device.h"
+#include "handshake.h"
+#include "timers.h"
+
+#include <net/inet_ecn.h>
+#include <net/ip_tunnels.h>
+#include <net/ipv6.h>
+#include <net/udp.h>
+
+static u8 outer_ecn(const struct sk_buff *skb)
+{
+	u8 tos = ip_hdr(skb)->version == 4 ? ip_hdr(skb)->tos : ipv6_get_dsfield(ipv6_hdr(skb));
+
+	return tos & INET_ECN_MASK;
+}
+
+static void drop(struct kt_netdev *kt, struct sk_buff *skb, u8 reason)
+{
+	kt_count_drop(kt->engine, KT_NO_PEER, reason, 1);
+	kt_free(skb);
+}
+
+static void receive_data(struct kt_netdev *kt, struct sk_buff *skb, struct kt_incoming *incoming)
+{
+	struct kt_lane *lane;
+	kt_peer peer;
+
+	if (!kt_admit(kt->engine, kt_now_coarse(), incoming, 1, &KT_RUN(skb)->open, &peer)) {
+		kt_free(skb);
+		return;
+	}
+	lane = kt_lane_of(kt, peer);
+	KT_RUN(skb)->lane = lane - kt->lanes;
+	if (unlikely(!kt_queue_put(&lane->in, skb))) {
+		kt_count_drop(kt->engine, peer, KT_REASON_DELIVERY_FAILED, 1);
+		kt_free(skb);
+	} else if (unlikely(!kt_crew_hand(&kt->openers, skb))) {
+		kt_count_drop(kt->engine, peer, KT_REASON_DELIVERY_FAILED, 1);
+		kt_run_finish(skb, KT_RUN_DEAD);
+		napi_schedule(&lane->napi);
+	}
+}
+
+int kt_receive(struct sock *sk, struct sk_buff *skb)
+{
+	struct kt_netdev *kt = rcu_dereference_sk_user_data(sk);
+	struct kt_incoming incoming;
+	const u8 *header;
+	u8 buffer[KT_HEADER_LEN];
+
+	if (unlikely(!kt || skb_shared(skb))) {
+		kfree_skb(skb);
+		return 0;
+	}
+	skb_mark_not_on_list(skb);
+	kt_take(skb);
+	skb_orphan(skb);
+	skb_dst_drop(skb);
+	/* UDP has checked length and checksum, and left its header in front. */
+	if (unlikely(!pskb_pull(skb, sizeof(struct udphdr)))) {
+		drop(kt, skb, KT_REASON_MALFORMED);
+		return 0;
+	}
+	header = skb_header_pointer(skb, 0, KT_HEADER_LEN, buffer);
+	if (unlikely(!header))
+		drop(kt, skb, KT_REASON_MALFORMED);
+	else if (likely(kt_incoming_init(&incoming, header, skb->len, outer_ecn(skb))))
+		receive_data(kt, skb, &incoming);
+	else if (kt_is_handshake(header, skb->len))
+		kt_queue_handshake(kt, skb);
+	else
+		drop(kt, skb, KT_REASON_MALFORMED);
+	return 0;
+}
+
+void kt_open_work(struct work_struct *work)
+{
+	struct kt_crew *crew = kt_crew_of(work);
+	struct kt_netdev *kt = container_of(crew, struct kt_netdev, openers);
+	struct sk_buff *skb;
+
+	while ((skb = kt_crew_next(crew))) {
+		struct kt_lane *lane = &kt->lanes[KT_RUN(skb)->lane];
+		struct kt_incoming incoming;
+		enum kt_run_state state = KT_RUN_DEAD;
+		u8 buffer[KT_HEADER_LEN];
+		const u8 *header;
+
+		local_bh_disable();
+		header = skb_header_pointer(skb, 0, KT_HEADER_LEN, buffer);
+		if (header && kt_incoming_init(&incoming, header, skb->len, 0)) {
+			void *packet = skb;
+
+			KT_RUN(skb)->outcome = KT_RUN_WAITING;
+			kt_open(kt->engine, &KT_RUN(skb)->open, &incoming, &packet, 1);
+			state = KT_RUN(skb)->outcome;
+		}
+		if (unlikely(state == KT_RUN_WAITING)) {
+			/* Its session has gone, so nobody tried. */
+			kt_count_drop(kt->engine, KT_NO_PEER, KT_REASON_STALE_IN, 1);
+			state = KT_RUN_DEAD;
+		}
+		kt_run_finish(skb, state);
+		napi_schedule(&lane->napi);
+		local_bh_enable();
+		cond_resched();
+	}
+}
+
+/* Makes an authentic datagram the inner packet; false if the kernel would not. */
+static bool unwrap(struct kt_netdev *kt, struct sk_buff *skb, const struct kt_verdict *verdict)
+{
+	u32 head_len = min_t(u32, verdict->len, KT_HEAD_LEN);
+
+	if (verdict->rewritten && skb_store_bits(skb, KT_HEADER_LEN, verdict->head, head_len))
+		return false;
+	if (!pskb_pull(skb, KT_HEADER_LEN) || pskb_trim(skb, verdict->len) || !pskb_may_pull(skb, head_len))
+		return false;
+	skb_scrub_packet(skb, true);
+	skb_clear_hash(skb);
+	skb->dev = kt->dev;
+	skb->encapsulation = 0;
+	skb->priority = 0;
+	skb_set_queue_mapping(skb, 0);
+	skb_reset_mac_header(skb);
+	skb_reset_network_header(skb);
+	skb_reset_transport_header(skb);
+	skb_reset_mac_len(skb);
+	/* What is authentic needs no other proof that it arrived as it was sent. */
+	skb->ip_summed = CHECKSUM_UNNECESSARY;
+	skb->csum_level = ~0;
+	skb->protocol = ip_tunnel_parse_protocol(skb);
+	return true;
+}
+
+static void deliver(struct kt_lane *lane, struct sk_buff *skb)
+{
+	struct kt_netdev *kt = lane->kt;
+	struct kt_incoming incoming;
+	struct kt_followup followup;
+	struct kt_endpoint from;
+	struct kt_verdict verdict;
+	u8 buffer[KT_HEADER_LEN + KT_HEAD_LEN];
+	const u8 *start;
+	u32 start_len = min_t(u32, skb->len, sizeof(buffer));
+
+	if (unlikely(KT_RUN(skb)->state == KT_RUN_DEAD))
+		goto free;
+	start = skb_header_pointer(skb, 0, start_len, buffer);
+	if (unlikely(!start || !kt_endpoint_of(skb, &from) ||
+		     !kt_incoming_init(&incoming, start, skb->len, outer_ecn(skb))))
+		goto free;
+	if (likely(KT_RUN(skb)->state == KT_RUN_DONE))
+		kt_incoming_authentic(&incoming, start + KT_HEADER_LEN,
+				      min_t(u32, skb->len - KT_OVERHEAD, KT_HEAD_LEN));
+	kt_commit_opened(kt->engine, kt_now_coarse(), &KT_RUN(skb)->open, &incoming, 1, &from, &followup);
+	kt_verdict(&incoming, &verdict);
+	kt_follow(kt, &followup);
+	if (verdict.kind != KT_DELIVER)
+		goto free;
+	if (unlikely(!unwrap(kt, skb, &verdict))) {
+		kt_count_drop(kt->engine, KT_NO_PEER, KT_REASON_DELIVERY_FAILED, 1);
+		goto free;
+	}
+	dev_sw_netstats_rx_add(kt->dev, verdict.len);
+	kt_give(skb);
+	napi_gro_receive(&lane->napi, skb);
+	return;
+free:
+	kt_free(skb);
+}
+
+int kt_poll(struct napi_struct *napi, int budget)
+{
+	struct kt_lane *lane = container_of(napi, struct kt_lane, napi);
+	struct sk_buff *skb;
+	int done = 0;
+
+	while (done < budget && (skb = kt_queue_take(&lane->in))) {
+		deliver(lane, skb);
+		done++;
+	}
+	if (done < budget)
+		napi_complete_done(napi, done);
+	return done;
+}
