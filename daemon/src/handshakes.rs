@@ -3,6 +3,7 @@
 use crate::device::{Shared, now, wall};
 use crate::sender::Sender;
 use crate::stamps::Stamps;
+use crate::strangers::Strangers;
 use kerntun_engine::handshake::{Handled, Load};
 use kerntun_engine::peer::{Endpoint, PeerRef};
 use kerntun_engine::session::SessionBlock;
@@ -10,18 +11,24 @@ use kerntun_linux::{Poller, Waker};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::io;
+use std::thread;
+use std::time::Duration;
 
 /// Received handshake messages that may wait: as many as in the kernel's implementation (`MAX_QUEUED_INCOMING_HANDSHAKES`).
 pub(crate) const CAPACITY: usize = 4096;
 
 /// The longest handshake message: an initiation.
 const MAX_MESSAGE: usize = 148;
-/// The length of a response.
+/// The lengths of a response and of a cookie reply.
 const RESPONSE: usize = 92;
+const COOKIE_REPLY: usize = 64;
 
 /// Deadlines, and messages, worked off before the other kind has its turn.
 const EXPIRATIONS: usize = 64;
 const MESSAGES: usize = 16;
+
+/// How long messages may gather under load: waking up costs more than answering a stranger with a cookie.
+const GATHERING: Duration = Duration::from_millis(1);
 
 /// What other threads leave for the handshake thread.
 pub(crate) struct Inbox {
@@ -49,24 +56,17 @@ impl Inbox {
         Self { state: Mutex::new(state), waker }
     }
 
-    /// Queues a received message; false if the queue is full.
-    pub(crate) fn push(&self, datagram: &[u8], from: &Endpoint) -> bool {
+    /// Queues a received message. True if somebody has to [wake](Self::wake) the thread, when it suits: the queue was
+    /// empty, and whoever comes next does not know. `None` if the queue is full.
+    pub(crate) fn push(&self, datagram: &[u8], from: &Endpoint) -> Option<bool> {
         let mut message = Message { bytes: [0; MAX_MESSAGE], len: datagram.len(), from: *from };
-        let Some(bytes) = message.bytes.get_mut(..datagram.len()) else { return false };
-        bytes.copy_from_slice(datagram);
-        let was_empty = {
-            let mut state = self.state.lock();
-            if state.messages.len() >= CAPACITY {
-                return false;
-            }
-            state.messages.push_back(message);
-            state.messages.len() == 1
-        };
-        // If it was not empty, whoever made it so has woken the thread already.
-        if was_empty {
-            self.wake();
+        message.bytes.get_mut(..datagram.len())?.copy_from_slice(datagram);
+        let mut state = self.state.lock();
+        if state.messages.len() >= CAPACITY {
+            return None;
         }
-        true
+        state.messages.push_back(message);
+        Some(state.messages.len() == 1)
     }
 
     /// Has the staged packets of `peer` sent.
@@ -105,10 +105,11 @@ impl Inbox {
 pub(crate) fn run(shared: &Shared, mut poller: Poller, mut stamps: Stamps) -> io::Result<()> {
     let mut sender = Sender::new(shared, 0);
     let mut block = SessionBlock::new().ok();
+    let mut strangers = Strangers::new();
     while !shared.is_ending() {
         sender.use_sockets(shared.ports.current());
         let expired = expire(shared, &mut sender, &mut stamps);
-        let handled = receive(shared, &mut sender, &mut block);
+        let handled = receive(shared, &mut sender, &mut block, &mut strangers);
         for peer in shared.inbox.take_flushes() {
             sender.flush_staged(now(), peer);
         }
@@ -116,7 +117,10 @@ pub(crate) fn run(shared: &Shared, mut poller: Poller, mut stamps: Stamps) -> io
         shared.status.handshake_thread(sender.stats());
         // Holding on to the sockets while asleep would keep a port open that was given up.
         sender.use_sockets(None);
-        if expired < EXPIRATIONS && handled < MESSAGES {
+        if expired < EXPIRATIONS && handled.messages < MESSAGES {
+            if handled.under_load {
+                thread::sleep(GATHERING);
+            }
             poller.wait(shared.engine.next_deadline().map(|deadline| deadline.at.as_nanos()))?;
         }
     }
@@ -143,12 +147,28 @@ fn expire(shared: &Shared, sender: &mut Sender<'_>, stamps: &mut Stamps) -> usiz
     EXPIRATIONS
 }
 
-/// Handles received messages, and says how many.
-fn receive(shared: &Shared, sender: &mut Sender<'_>, block: &mut Option<SessionBlock>) -> usize {
-    for count in 0..MESSAGES {
-        let Some((message, depth)) = shared.inbox.pop() else { return count };
+/// What was done in one go.
+#[derive(Default)]
+struct Work {
+    messages: usize,
+    /// There was so much that somebody had to be sent for a cookie.
+    under_load: bool,
+}
+
+/// Handles received messages.
+fn receive(
+    shared: &Shared,
+    sender: &mut Sender<'_>,
+    block: &mut Option<SessionBlock>,
+    strangers: &mut Strangers,
+) -> Work {
+    let mut work = Work::default();
+    while work.messages < MESSAGES {
+        let Some((message, waiting)) = shared.inbox.pop() else { break };
+        work.messages += 1;
         let datagram = message.bytes.get(..message.len).unwrap_or_default();
         let now = now();
+        let depth = if strangers.are_too_many(now) { CAPACITY } else { waiting };
         let load = Load { depth, capacity: CAPACITY };
         let from = message.from.remote;
         match shared.engine.receive_handshake(now, datagram, &message.from, load, block) {
@@ -157,6 +177,7 @@ fn receive(shared: &Shared, sender: &mut Sender<'_>, block: &mut Option<SessionB
                 if reply.bytes().len() == RESPONSE {
                     tracing::debug!("handshake initiation from {from} answered");
                 }
+                work.under_load |= reply.bytes().len() == COOKIE_REPLY;
                 sender.message(now, &reply);
             }
             Handled::Connected(peer, followup) => {
@@ -169,11 +190,11 @@ fn receive(shared: &Shared, sender: &mut Sender<'_>, block: &mut Option<SessionB
             Handled::CookieStored => {
                 tracing::debug!("{from} is under load and asks for its cookie in the next initiation")
             }
-            Handled::Dropped(_) => {}
+            Handled::Dropped(reason) => strangers.dropped(now, reason),
         }
         if block.is_none() {
             *block = SessionBlock::new().ok();
         }
     }
-    MESSAGES
+    work
 }

@@ -40,6 +40,8 @@ struct Runs {
     deliveries: Vec<Range<usize>>,
     /// Peers whose staged packets can go.
     flushes: Vec<PeerRef>,
+    /// The thread for handshakes has to be told of messages.
+    handshakes: bool,
 }
 
 /// Why a worker cannot go on.
@@ -61,6 +63,7 @@ impl Receiver {
                 from: None,
                 deliveries: Vec::with_capacity(MAX_RUN),
                 flushes: Vec::new(),
+                handshakes: false,
             },
             coalescer: Coalescer::new(queue.offload(), ChecksumPolicy::Verify),
             report: DeliveryReport::default(),
@@ -93,6 +96,9 @@ impl Receiver {
         self.runs.finish(now, shared, data);
         let data = &*data;
         let inner: Vec<&[u8]> = self.runs.deliveries.iter().filter_map(|range| data.get(range.clone())).collect();
+        if std::mem::take(&mut self.runs.handshakes) {
+            shared.inbox.wake();
+        }
         let before = self.report;
         let delivered = tun.deliver(&mut self.coalescer, &inner, &mut self.report);
         count(shared, Reason::DeliveryFailed, lost(&self.report) - lost(&before));
@@ -140,8 +146,12 @@ impl Runs {
                     }
                 }
                 Some(Kind::Initiation | Kind::Response | Kind::CookieReply) => {
-                    if !shared.inbox.push(datagram, &from) {
-                        count(shared, Reason::HandshakeQueueFull, 1);
+                    // Rubbish ends here: for each of them to wake a thread would cost more than to look at it.
+                    if shared.engine.screen_handshake(datagram) {
+                        match shared.inbox.push(datagram, &from) {
+                            Some(unknown) => self.handshakes |= unknown,
+                            None => count(shared, Reason::HandshakeQueueFull, 1),
+                        }
                     }
                 }
                 None => count(shared, Reason::Malformed, 1),

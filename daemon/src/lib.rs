@@ -61,6 +61,7 @@ mod sender;
 mod sockets;
 mod stamps;
 mod status;
+mod strangers;
 mod unreachable;
 mod worker;
 

@@ -35,12 +35,12 @@ pub(crate) fn cookie_key(crypto: &impl Crypto, public: &[u8; 32]) -> Secret {
     key
 }
 
-/// Whether `message`, a whole initiation or response, was made for our public key. The first check of all, before any
-/// look-up and any Diffie-Hellman.
-pub(crate) fn has_valid_mac1(crypto: &impl Crypto, identity: &Identity, message: &[u8]) -> bool {
+/// Whether `message`, a whole initiation or response, was made for the public key that `key` is the [`mac1_key`] of. The
+/// first check of all, before any look-up and any Diffie-Hellman.
+pub(crate) fn has_valid_mac1(crypto: &impl Crypto, key: &[u8; 32], message: &[u8]) -> bool {
     let Some(macs) = Macs::of(message) else { return false };
     let mut expected = [0; 16];
-    crypto.mac(&mut expected, identity.mac1_key(), &[macs.covered]);
+    crypto.mac(&mut expected, key, &[macs.covered]);
     expected.ct_eq(macs.mac1).into()
 }
 
@@ -255,12 +255,12 @@ mod tests {
             let cookie = [0x5a; 16];
             let (message, mac1) = signed::<N>(kind, Some(cookie));
             assert_eq!(message[N - 32..N - 16], mac1);
-            assert!(has_valid_mac1(C, &identity(), &message));
+            assert!(has_valid_mac1(C, identity().mac1_key(), &message));
             assert!(has_valid_mac2(C, &cookie, &message));
             for bit in 0..N * 8 {
                 let mut forged = message;
                 forged[bit / 8] ^= 1 << (bit % 8);
-                assert_eq!(has_valid_mac1(C, &identity(), &forged), bit / 8 >= N - 16, "bit {bit}");
+                assert_eq!(has_valid_mac1(C, identity().mac1_key(), &forged), bit / 8 >= N - 16, "bit {bit}");
                 assert!(!has_valid_mac2(C, &cookie, &forged), "bit {bit}");
             }
         }
@@ -272,21 +272,21 @@ mod tests {
     fn without_a_cookie_mac2_is_zero_and_invalid() {
         let (message, _) = signed::<148>(1, None);
         assert_eq!(message[132..], [0; 16]);
-        assert!(has_valid_mac1(C, &identity(), &message));
+        assert!(has_valid_mac1(C, identity().mac1_key(), &message));
         assert!(!has_valid_mac2(C, &[0; 16], &message));
     }
 
     #[test]
     fn mac1_is_for_one_public_key() {
         let (message, _) = signed::<148>(1, None);
-        assert!(!has_valid_mac1(C, &Identity::new(C, Secret::new([4; 32])), &message));
+        assert!(!has_valid_mac1(C, Identity::new(C, Secret::new([4; 32])).mac1_key(), &message));
     }
 
     #[test]
     fn messages_too_short_for_macs_are_invalid_and_stay_as_they_are() {
         for len in 0..32 {
             let mut message = Vec::from_iter(std::iter::repeat_n(0x77, len));
-            assert!(!has_valid_mac1(C, &identity(), &message));
+            assert!(!has_valid_mac1(C, identity().mac1_key(), &message));
             assert!(!has_valid_mac2(C, &[1; 16], &message));
             assert_eq!(reply(C, &identity(), &[0; 24], &[1; 16], &message), None);
             sign(C, &mut message, identity().public(), Some([1; 16]));

@@ -80,6 +80,30 @@ pub enum Handled {
 }
 
 impl<H: Host> Device<H> {
+    /// Whether a datagram that [`Kind::of`] takes for an initiation, a response or a cookie reply is worth a place in the
+    /// host's queue: what anybody can send who does not know our public key, or not what we have sent, is not. If not, it
+    /// is counted as dropped. [`Device::receive_handshake`] looks at all of it again; this is for the thread that fills
+    /// the queue, and costs it one short mac.
+    pub fn screen_handshake(&self, datagram: &[u8]) -> bool {
+        let kind = datagram.first_chunk().and_then(|prefix| Kind::of(*prefix, datagram.len()));
+        let refused = match kind {
+            _ if !self.is_up() => Some(Reason::Down),
+            Some(Kind::Initiation | Kind::Response) => {
+                match self.tables.read(|tables| tables.identity.as_ref().map(|identity| *identity.mac1_key())) {
+                    Some(key) if cookie::has_valid_mac1(self.host.crypto(), &key, datagram) => None,
+                    Some(_) => Some(Reason::BadMac1),
+                    None => Some(Reason::NoIdentity),
+                }
+            }
+            Some(Kind::CookieReply) => match datagram.first_chunk().and_then(CookieReply::parse) {
+                Some(reply) if self.tables.read(|tables| tables.by_index(reply.receiver)).is_some() => None,
+                _ => Some(Reason::UnknownIndex),
+            },
+            Some(Kind::Data) | None => Some(Reason::Malformed),
+        };
+        refused.map(|reason| self.count_drop(None, reason, 1)).is_none()
+    }
+
     /// Handles a datagram that [`Kind::of`] takes for an initiation, a response or a cookie reply.
     ///
     /// `block` is memory for the session that the message may complete. It is taken if it does; lend a new one for the
@@ -189,7 +213,7 @@ impl<H: Host> Device<H> {
     ) -> Result<Handled, Refusal> {
         let crypto = self.host.crypto();
         let identity = self.identity().ok_or(Reason::NoIdentity)?;
-        if !cookie::has_valid_mac1(crypto, &identity, datagram) {
+        if !cookie::has_valid_mac1(crypto, identity.mac1_key(), datagram) {
             return Err(Reason::BadMac1.into());
         }
         if self.is_loaded(now, load) {

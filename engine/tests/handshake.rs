@@ -46,6 +46,41 @@ fn garbage_is_dropped_for_its_own_reason() {
     assert_eq!(last(&pair.b), "response");
 }
 
+/// The thread that fills a host's queue sees the same of a message as the thread that empties it.
+#[test]
+fn what_strangers_can_send_is_not_worth_a_place_in_a_queue() {
+    let mut pair = Pair::new();
+    let good = initiation(&mut pair);
+    let dropped =
+        |node: &Node| Reason::ALL.iter().filter(|reason| drops(node, **reason) > 0).copied().collect::<Vec<_>>();
+    assert!(pair.b.device.screen_handshake(&good.bytes));
+    assert!(!pair.a.device.screen_handshake(&good.bytes), "it is for somebody else");
+    assert_eq!(dropped(&pair.a), [Reason::BadMac1]);
+    let mut bad = good.clone();
+    bad.bytes[116] ^= 1;
+    assert!(!pair.b.device.screen_handshake(&bad.bytes));
+    assert_eq!((dropped(&pair.b), drops(&pair.b, Reason::BadMac1)), (vec![Reason::BadMac1], 1));
+
+    pair.b.load = Load { depth: 128, capacity: 1024 };
+    pair.b.receive(&good);
+    let mut cookie = pair.b.sent.remove(0);
+    assert!(pair.a.device.screen_handshake(&cookie.bytes));
+    cookie.bytes[5] ^= 1;
+    assert!(!pair.a.device.screen_handshake(&cookie.bytes));
+    assert_eq!(dropped(&pair.a), [Reason::BadMac1, Reason::UnknownIndex]);
+
+    let kinds: [&[u8]; 4] = [&[4; 32], &[1, 0, 0, 0], &[], &good.bytes[..147]];
+    assert!(kinds.iter().all(|bytes| !pair.a.device.screen_handshake(bytes)));
+    assert_eq!(drops(&pair.a, Reason::Malformed), 4);
+    pair.b.device.configure(|configuration| configuration.down());
+    assert!(!pair.b.device.screen_handshake(&good.bytes));
+    assert_eq!(drops(&pair.b, Reason::Down), 1);
+    pair.b.device.configure(|configuration| configuration.up(START));
+    pair.b.set(Change { private_key: Some(Secret::ZERO), ..Change::default() });
+    assert!(!pair.b.device.screen_handshake(&good.bytes));
+    assert_eq!(drops(&pair.b, Reason::NoIdentity), 1);
+}
+
 #[test]
 fn an_initiation_counts_once() {
     let mut pair = Pair::new();
