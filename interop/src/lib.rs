@@ -16,6 +16,7 @@
 
 pub mod attack;
 pub mod end;
+pub mod flood;
 pub mod keys;
 pub mod namespace;
 pub mod program;

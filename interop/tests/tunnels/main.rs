@@ -8,10 +8,12 @@
 //! | `daemon` | how the program starts and ends |
 //! | `paths` | the network under the tunnel: small, broken, link-local; and the interface on top of it |
 //! | `packets` | what happens to single packets: order, ECN, source addresses, marks, loops, unreachable |
+//! | `floods` | strangers who send as fast as they can |
 //! | `hostile`, `requests` | strangers who send rubbish to the network, and rubbish on the configuration socket |
 
 mod configuration;
 mod daemon;
+mod floods;
 mod hostile;
 mod life;
 mod matrix;
