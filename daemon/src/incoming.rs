@@ -125,9 +125,6 @@ impl Runs {
     /// Handshake messages go to their thread.
     fn gather(&mut self, now: Instant, shared: &Shared, message: &Placed, data: &mut [u8]) {
         let from = endpoint_of(message);
-        if self.from != Some(from) {
-            self.finish(now, shared, data);
-        }
         let mut start = message.range.start;
         while start < message.range.end {
             let len = message.stride.max(1).min(message.range.end - start);
@@ -136,8 +133,9 @@ impl Runs {
                 Some(Kind::Data) => {
                     let header = datagram.first_chunk::<{ DataHeader::LEN }>();
                     if let Some(packet) = header.and_then(|header| Incoming::new(header, len, message.tos)) {
+                        // Only data ends a run: a stranger's rubbish between its packets does not.
                         let other = self.packets.first().is_some_and(|first| first.receiver() != packet.receiver());
-                        if other || self.packets.len() == MAX_RUN {
+                        if other || self.from != Some(from) || self.packets.len() == MAX_RUN {
                             self.finish(now, shared, data);
                         }
                         self.from = Some(from);
