@@ -183,11 +183,7 @@ impl<H: Host> Configuration<'_, H> {
             rearm |= self.apply_identity(now, identity);
         }
         if change.replace_peers {
-            let mut at = None;
-            while let Some(peer) = self.device.next_peer(at) {
-                self.remove(peer);
-                at = Some(peer);
-            }
+            self.device.each_peer(|peer| self.remove(peer));
         }
         for (change, draft) in change.peers.iter().zip(drafts) {
             rearm |= self.apply_peer(now, change, draft);
@@ -205,53 +201,41 @@ impl<H: Host> Configuration<'_, H> {
     pub fn up(&self, now: Instant) -> bool {
         self.device.up.store(true, Ordering::Relaxed);
         let mut rearm = false;
-        let mut at = None;
-        while let Some(peer) = self.device.next_peer(at) {
+        self.device.each_peer(|peer| {
             rearm |= self.device.with_timers(peer, |peer| peer.timers.start(now)).is_some_and(|(_, rearm)| rearm);
-            at = Some(peer);
-        }
+        });
         rearm
     }
 
     /// The interface went down: sessions, handshakes, timers and staged packets end.
     pub fn down(&self) {
         self.device.up.store(false, Ordering::Relaxed);
-        let mut at = None;
-        while let Some(peer) = self.device.next_peer(at) {
+        self.device.each_peer(|peer| {
             let ended = self.device.with_peer(peer, |peer| {
                 peer.timers.stop();
                 let (staged, count) = peer.take_staged();
                 peer.count_drop(Reason::StagedPurged, count);
                 (staged, count, peer.forget_keys())
             });
-            if let Some((staged, count, (index, retired))) = ended {
-                self.device.drops.count(Reason::StagedPurged, usize::try_from(count).unwrap_or(usize::MAX));
-                self.device.forget_indices(index, &retired);
-                drop(staged);
-            }
-            at = Some(peer);
-        }
+            let (staged, count, (index, retired)) = ended.unwrap_or_default();
+            self.device.count_drop(None, Reason::StagedPurged, count);
+            self.device.forget_indices(index, &retired);
+            drop(staged);
+        });
     }
 
     /// Forgets all sessions and handshakes: the machine slept, or may be a copy of one that goes on using the same
     /// keys elsewhere.
     pub fn forget_sessions(&self) {
-        let mut at = None;
-        while let Some(peer) = self.device.next_peer(at) {
-            if let Some((index, retired)) = self.device.with_peer(peer, |peer| peer.forget_keys()) {
-                self.device.forget_indices(index, &retired);
-            }
-            at = Some(peer);
-        }
+        self.device.each_peer(|peer| {
+            let (index, retired) = self.device.with_peer(peer, Peer::forget_keys).unwrap_or_default();
+            self.device.forget_indices(index, &retired);
+        });
     }
 
     /// Forgets from which local addresses peers were reached: addresses, routes or marks have changed.
     pub fn forget_sources(&self) {
-        let mut at = None;
-        while let Some(peer) = self.device.next_peer(at) {
-            self.device.with_peer(peer, |peer| peer.forget_source());
-            at = Some(peer);
-        }
+        self.device.each_peer(|peer| self.device.forget_source(peer));
     }
 
     /// Public keys are found by a keyed hash, so that nobody can choose keys that are slow to find.
@@ -335,10 +319,9 @@ impl<H: Host> Configuration<'_, H> {
         let previous = self.device.tables.write(|tables| core::mem::replace(&mut tables.identity, identity.clone()));
         drop(previous);
         let crypto = self.device.host.crypto();
-        let (mut at, mut rearm) = (None, false);
-        while let Some(reference) = self.device.next_peer(at) {
-            at = Some(reference);
-            let Some(key) = self.device.with_peer(reference, |peer| peer.static_key) else { continue };
+        let mut rearm = false;
+        self.device.each_peer(|reference| {
+            let Some(key) = self.device.with_peer(reference, |peer| peer.static_key) else { return };
             let shared = identity.as_ref().and_then(|identity| identity.static_static(crypto, &key.0));
             let ended = self.device.with_timers(reference, |peer| {
                 let wanted = peer.timers.wants_handshake()
@@ -355,7 +338,7 @@ impl<H: Host> Configuration<'_, H> {
             let (ended, earlier) = ended.unwrap_or_default();
             rearm |= earlier;
             self.device.forget_indices(ended, &Default::default());
-        }
+        });
         rearm
     }
 

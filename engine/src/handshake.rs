@@ -85,23 +85,26 @@ impl<H: Host> Device<H> {
     /// is counted as dropped. [`Device::receive_handshake`] looks at all of it again; this is for the thread that fills
     /// the queue, and costs it one short mac.
     pub fn screen_handshake(&self, datagram: &[u8]) -> bool {
+        self.screen(datagram).map_err(|reason| self.count_drop(None, reason, 1)).is_ok()
+    }
+
+    /// The checks that need neither a peer's lock nor Diffie-Hellman.
+    fn screen(&self, datagram: &[u8]) -> Result<Kind, Reason> {
         let kind = datagram.first_chunk().and_then(|prefix| Kind::of(*prefix, datagram.len()));
-        let refused = match kind {
-            _ if !self.is_up() => Some(Reason::Down),
-            Some(Kind::Initiation | Kind::Response) => {
-                match self.tables.read(|tables| tables.identity.as_ref().map(|identity| *identity.mac1_key())) {
-                    Some(key) if cookie::has_valid_mac1(self.host.crypto(), &key, datagram) => None,
-                    Some(_) => Some(Reason::BadMac1),
-                    None => Some(Reason::NoIdentity),
-                }
+        match kind.ok_or(Reason::Malformed)? {
+            _ if !self.is_up() => Err(Reason::Down),
+            kind @ (Kind::Initiation | Kind::Response) => {
+                let key = self.tables.read(|tables| tables.identity.as_ref().map(|identity| *identity.mac1_key()));
+                let valid = cookie::has_valid_mac1(self.host.crypto(), &key.ok_or(Reason::NoIdentity)?, datagram);
+                if valid { Ok(kind) } else { Err(Reason::BadMac1) }
             }
-            Some(Kind::CookieReply) => match datagram.first_chunk().and_then(CookieReply::parse) {
-                Some(reply) if self.tables.read(|tables| tables.by_index(reply.receiver)).is_some() => None,
-                _ => Some(Reason::UnknownIndex),
-            },
-            Some(Kind::Data) | None => Some(Reason::Malformed),
-        };
-        refused.map(|reason| self.count_drop(None, reason, 1)).is_none()
+            Kind::CookieReply => {
+                let reply = datagram.first_chunk().and_then(CookieReply::parse).ok_or(Reason::Malformed)?;
+                let peer = self.tables.read(|tables| tables.by_index(reply.receiver));
+                peer.map(|_| Kind::CookieReply).ok_or(Reason::UnknownIndex)
+            }
+            Kind::Data => Err(Reason::Malformed),
+        }
     }
 
     /// Handles a datagram that [`Kind::of`] takes for an initiation, a response or a cookie reply.
@@ -116,22 +119,20 @@ impl<H: Host> Device<H> {
         load: Load,
         block: &mut Option<SessionBlock>,
     ) -> Handled {
-        let result = match datagram.first_chunk().and_then(|prefix| Kind::of(*prefix, datagram.len())) {
-            _ if !self.is_up() => Err(Reason::Down.into()),
-            Some(Kind::Initiation) => self.admit_handshake(now, datagram, from, load, |identity| {
+        let result = self.screen(datagram).map_err(Refusal::from).and_then(|kind| match kind {
+            Kind::Initiation => self.admit_handshake(now, datagram, from, load, |identity| {
                 let message = datagram.first_chunk().and_then(Initiation::parse).ok_or(Reason::Malformed)?;
                 self.receive_initiation(now, &message, identity, from, block)
             }),
-            Some(Kind::Response) => self.admit_handshake(now, datagram, from, load, |identity| {
+            Kind::Response => self.admit_handshake(now, datagram, from, load, |identity| {
                 let message = datagram.first_chunk().and_then(Response::parse).ok_or(Reason::Malformed)?;
                 self.receive_response(now, &message, identity, from, block)
             }),
-            Some(Kind::CookieReply) => match datagram.first_chunk().and_then(CookieReply::parse) {
-                Some(message) => self.receive_cookie_reply(now, &message),
-                None => Err(Reason::Malformed.into()),
-            },
-            Some(Kind::Data) | None => Err(Reason::Malformed.into()),
-        };
+            Kind::CookieReply | Kind::Data => {
+                let message = datagram.first_chunk().and_then(CookieReply::parse).ok_or(Reason::Malformed)?;
+                self.receive_cookie_reply(now, &message)
+            }
+        });
         match result {
             Ok(handled) => handled,
             Err(Refusal { peer, reason }) => {
@@ -202,7 +203,8 @@ impl<H: Host> Device<H> {
         Some(Outgoing::new(&message, endpoint, rearm))
     }
 
-    /// The checks that come before any Diffie-Hellman, cheapest first: mac1, and under load mac2 and the source's share.
+    /// The checks that come before any Diffie-Hellman of a message that was [screened](Self::screen): under load mac2 and
+    /// the source's share.
     fn admit_handshake(
         &self,
         now: Instant,
@@ -213,9 +215,6 @@ impl<H: Host> Device<H> {
     ) -> Result<Handled, Refusal> {
         let crypto = self.host.crypto();
         let identity = self.identity().ok_or(Reason::NoIdentity)?;
-        if !cookie::has_valid_mac1(crypto, identity.mac1_key(), datagram) {
-            return Err(Reason::BadMac1.into());
-        }
         if self.is_loaded(now, load) {
             let secret = self.cookie_secret(now).ok_or(Reason::NotSeeded)?;
             let cookie = cookie::cookie_for(crypto, &secret, &from.remote);

@@ -78,11 +78,19 @@ impl<H: Host> Device<H> {
                 }
                 (slot.saturating_add(64) < tables.unused).then_some(None)
             });
-            match found {
-                Some(Some(peer)) => return Some(peer),
-                Some(None) => slot = slot.saturating_add(64),
-                None => return None,
+            match found? {
+                Some(peer) => return Some(peer),
+                None => slot = slot.saturating_add(64),
             }
+        }
+    }
+
+    /// Calls `act` for one peer after the other, under no lock.
+    pub(crate) fn each_peer(&self, mut act: impl FnMut(PeerRef)) {
+        let mut at = None;
+        while let Some(peer) = self.next_peer(at) {
+            act(peer);
+            at = Some(peer);
         }
     }
 

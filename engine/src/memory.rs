@@ -55,6 +55,18 @@ pub(crate) fn vec_of<T>(capacity: usize) -> Result<Vec<T>, OutOfMemory> {
     Ok(items)
 }
 
+/// A vector of `len` items made by `item`.
+pub(crate) fn vec_filled<T>(
+    len: usize,
+    mut item: impl FnMut() -> Result<T, OutOfMemory>,
+) -> Result<Vec<T>, OutOfMemory> {
+    let mut items = vec_of(len)?;
+    for _ in 0..len {
+        push(&mut items, item()?)?;
+    }
+    Ok(items)
+}
+
 /// Appends without ever growing: the visible check is what keeps the panic path of a plain push out of the object.
 pub(crate) fn push<T>(items: &mut Vec<T>, item: T) -> Result<(), OutOfMemory> {
     if items.len() == items.capacity() {

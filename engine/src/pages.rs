@@ -3,7 +3,7 @@
 //! A page is made outside every lock and installed under it by one move, so growing never holds packets up. The eight
 //! steps to twice the size leave at most an eighth of a large array unused.
 
-use crate::memory::{OutOfMemory, push, vec_of};
+use crate::memory::{OutOfMemory, push, vec_filled, vec_of};
 use alloc::vec::Vec;
 
 const FIRST: u32 = 64;
@@ -43,15 +43,8 @@ impl<T> Pages<T> {
     }
 
     /// A page with `len` items made by `item`; call it outside every lock.
-    pub(crate) fn make(len: u32, mut item: impl FnMut() -> Result<T, OutOfMemory>) -> Result<Page<T>, OutOfMemory> {
-        if len > GREATEST {
-            return Err(OutOfMemory);
-        }
-        let mut page = vec_of(widen(len))?;
-        for _ in 0..len {
-            push(&mut page, item()?)?;
-        }
-        Ok(Page(page))
+    pub(crate) fn make(len: u32, item: impl FnMut() -> Result<T, OutOfMemory>) -> Result<Page<T>, OutOfMemory> {
+        if len > GREATEST { Err(OutOfMemory) } else { vec_filled(widen(len), item).map(Page) }
     }
 
     /// The length of the next page while there are fewer than `needed` items; one that [`Pages::make`] refuses if

@@ -1,6 +1,6 @@
 //! How many handshake messages one source address may have processed while we are under load.
 
-use crate::memory::{OutOfMemory, push, vec_of};
+use crate::memory::{OutOfMemory, vec_filled};
 use crate::time::{Instant, SECOND};
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
@@ -63,11 +63,7 @@ impl Buckets {
     pub(crate) fn new(entries: u32) -> Result<Self, OutOfMemory> {
         let entries = usize::try_from(entries.min(GREATEST)).map_err(|_| OutOfMemory)?;
         let sets = entries.div_ceil(WAYS).max(1).checked_next_power_of_two().ok_or(OutOfMemory)?;
-        let mut table = vec_of(sets)?;
-        for _ in 0..sets {
-            push(&mut table, [None; WAYS])?;
-        }
-        Ok(Self(table))
+        vec_filled(sets, || Ok([None; WAYS])).map(Self)
     }
 
     /// Spends the price of one message of `source`, whose bytes have that keyed `hash`. False if it cannot pay, or

@@ -1,6 +1,6 @@
 //! Which peers a change has removed up to some point, and may make again.
 
-use crate::memory::{OutOfMemory, push, vec_of};
+use crate::memory::{OutOfMemory, vec_filled};
 use crate::secret::PublicKey;
 use alloc::vec::Vec;
 
@@ -10,11 +10,7 @@ pub(super) struct Removed(Vec<u64>);
 
 impl Removed {
     pub(super) fn with_room_for(peers: usize) -> Result<Self, OutOfMemory> {
-        let mut words = vec_of(peers)?;
-        for _ in 0..peers {
-            push(&mut words, 0)?;
-        }
-        Ok(Self(words))
+        vec_filled(peers, || Ok(0)).map(Self)
     }
 
     /// Whether the peer with that key was removed, and if `remove` it is.
