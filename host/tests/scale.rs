@@ -12,8 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// The number of the tunnel's other end.
 const CLIENT: u32 = 1 << 20;
 
+/// What is done to many peers.
+type Step<'a> = Box<dyn Fn() + 'a>;
+
 /// Every way to change or read many peers beside those that an engine has. Each step leaves what the next one needs.
-fn steps<'a>(hub: &'a Engine, peers: &'a [PeerChange<'a>]) -> Vec<(&'static str, Box<dyn Fn() + 'a>)> {
+fn steps<'a>(hub: &'a Engine, peers: &'a [PeerChange<'a>]) -> Vec<(&'static str, Step<'a>)> {
     let others = hub.peer_count();
     let count = others + peers.len() as u32;
     let removed = |peer: &PeerChange<'a>| PeerChange { remove: true, ..peer.clone() };
@@ -100,7 +103,7 @@ fn the_cost_of_changes_grows_as_the_number_of_peers() {
         let hub = engine(0);
         let peers: Vec<_> = (1..=count).map(peer).collect();
         let peers: Vec<_> = peers.iter().map(Peer::change).collect();
-        let cost = |(name, step): (_, Box<dyn Fn()>)| {
+        let cost = |(name, step): (_, Step<'_>)| {
             let before = processor_time();
             step();
             (name, processor_time() - before)
