@@ -4,6 +4,7 @@
 #include "device.h"
 #include "held.h"
 #include "kerntun.h"
+#include "netlink.h"
 #include "power.h"
 
 #include <linux/module.h>
@@ -46,16 +47,24 @@ static int __init kt_module_init(void)
 	if (err)
 		return err;
 	err = kt_power_register();
-	if (err) {
-		kt_device_unregister();
-		return err;
-	}
+	if (err)
+		goto err_device;
+	err = kt_netlink_register();
+	if (err)
+		goto err_power;
 	pr_info("WireGuard by kerntun\n");
 	return 0;
+
+err_power:
+	kt_power_unregister();
+err_device:
+	kt_device_unregister();
+	return err;
 }
 
 static void __exit kt_module_exit(void)
 {
+	kt_netlink_unregister();
 	kt_power_unregister();
 	kt_device_unregister();
 	say_what_leaked();
