@@ -45,7 +45,7 @@ ip netns exec c wg set wg0 peer "$public_b" persistent-keepalive 5
 
 section "namespaces that go with traffic running"
 no_namespaces
-for _ in $(seq 5); do
+for _ in $(seq 3); do
     cable
     tunnel
     ip netns exec a ping -f -q -w 20 10.77.0.2 >/dev/null 2>&1 &
@@ -57,7 +57,7 @@ for _ in $(seq 5); do
 done
 
 section "unloading with traffic running"
-for _ in $(seq 5); do
+for _ in $(seq 3); do
     cable
     tunnel
     iperf_server b
