@@ -50,7 +50,7 @@ pub(crate) struct Choice {
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) measure: Vec<String>,
 
-    /// Rounds; what the wanted ratios do not need is measured in three at most
+    /// Rounds; what the wanted ratios do not need is measured in three at most, memory in one
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) rounds: Option<u32>,
 

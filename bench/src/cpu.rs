@@ -1,7 +1,10 @@
 //! What the processors and single processes have done, from `/proc` (proc(5)).
 
 use kerntun_lab::Trouble;
+use nix::time::clock_getcpuclockid;
+use nix::unistd::Pid;
 use std::fs;
+use std::time::Duration;
 
 /// Processor time of the whole machine since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -32,6 +35,13 @@ impl Machine {
     }
 }
 
+/// Processor time of a process and all its threads, those that have ended included.
+pub(crate) fn of_process(process: u32) -> Result<Duration, Trouble> {
+    let clock = clock_getcpuclockid(Pid::from_raw(process.cast_signed()));
+    let time = clock.and_then(|clock| clock.now()).map_err(|error| gone(process, error.desc()))?;
+    Ok(Duration::from(time))
+}
+
 /// How often the threads of a process have gone to sleep: each time is a wake-up.
 pub(crate) fn sleeps(process: u32) -> Result<u64, Trouble> {
     let fail = |error: std::io::Error| gone(process, error);
@@ -41,6 +51,12 @@ pub(crate) fn sleeps(process: u32) -> Result<u64, Trouble> {
         sum += field(&status, "voluntary_ctxt_switches:").unwrap_or_default();
     }
     Ok(sum)
+}
+
+/// Memory of a process that is really there, in KiB.
+pub(crate) fn resident(process: u32) -> Result<u64, Trouble> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).map_err(|error| gone(process, error))?;
+    field(&status, "VmRSS:").ok_or_else(|| gone(process, "it has no memory"))
 }
 
 fn field(status: &str, name: &str) -> Option<u64> {
@@ -55,11 +71,25 @@ fn gone(process: u32, why: impl std::fmt::Display) -> Trouble {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Instant;
 
     #[test]
     fn idle_time_is_not_work() {
         let text = "cpu  100 20 300 9999 50 6 70 8 0 0\ncpu0 1 2 3 4 5 6 7 8 9 10\n";
         assert_eq!(Machine::parse(text), Some(Machine { busy: 4.96, stolen: 0.08 }));
         assert_eq!(Machine::parse("intr 1\n"), None);
+    }
+
+    #[test]
+    fn a_busy_process_is_seen() {
+        let own = std::process::id();
+        let (before, begin) = (of_process(own).unwrap(), Instant::now());
+        while begin.elapsed() < Duration::from_millis(30) {
+            std::hint::black_box(0);
+        }
+        assert!(of_process(own).unwrap() > before);
+        assert!(resident(own).unwrap() > 100);
+        assert!(sleeps(own).is_ok());
+        assert!(of_process(u32::MAX >> 1).is_err());
     }
 }

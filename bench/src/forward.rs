@@ -17,7 +17,7 @@ use std::thread;
 /// As in the daemon's `outgoing` and `incoming`.
 const MAX_PACKETS: usize = 64;
 const BUFFER: usize = 4 * TUN_BUFFER;
-const MESSAGES: usize = 8;
+const MESSAGES: usize = 64;
 const MAX_WORKERS: usize = 8;
 
 /// Header and tag of a data message.
@@ -129,8 +129,10 @@ impl<'t> Worker<'t> {
     }
 
     fn incoming(&mut self) -> Result<(), TunError> {
-        let received = self.batch.recv(&self.sockets.v4).map_err(TunError::Io)?;
-        let mut inner: Vec<&[u8]> = Vec::with_capacity(received * MAX_PACKETS);
+        if self.batch.recv(&self.sockets.v4).map_err(TunError::Io)? == 0 {
+            return Ok(());
+        }
+        let mut inner: Vec<&[u8]> = Vec::with_capacity(8 * MAX_PACKETS);
         for message in self.batch.messages() {
             inner.extend(message.data.chunks(message.stride.max(1)).filter_map(strip));
         }

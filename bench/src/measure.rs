@@ -3,10 +3,12 @@
 use crate::cpu;
 use crate::daemon::Daemon;
 use crate::echo;
+use crate::handshake;
+use crate::memory;
 use crate::results::Values;
 use crate::stage::Stage;
 use crate::statistics::quantile;
-use crate::subject::Program;
+use crate::subject::{Program, Subject};
 use crate::tcp::{Moved, Streams};
 use crate::udp::{self, Flow};
 use kerntun_lab::Trouble;
@@ -42,6 +44,10 @@ pub(crate) enum Measure {
     Loaded,
     /// How often the daemons wake up while nothing happens.
     WakeUps,
+    /// Handshakes of a daemon by itself.
+    Handshakes,
+    /// Memory of a daemon by itself, with many peers.
+    Memory,
 }
 
 /// How carefully.
@@ -61,7 +67,7 @@ const RATES: [u64; 16] = [
 
 impl Measure {
     /// In the order of a round: what changes the wire comes last.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Tcp1,
         Self::Tcp1Back,
         Self::TcpBoth,
@@ -75,6 +81,8 @@ impl Measure {
         Self::Loaded,
         Self::WakeUps,
         Self::Tcp1Plain,
+        Self::Handshakes,
+        Self::Memory,
     ];
 
     /// What it is called on the command line and in files.
@@ -93,6 +101,8 @@ impl Measure {
             Self::Idle => "idle",
             Self::Loaded => "loaded",
             Self::WakeUps => "wake-ups",
+            Self::Handshakes => "handshakes",
+            Self::Memory => "memory",
         }
     }
 
@@ -112,11 +122,13 @@ impl Measure {
             Self::Idle => "round trip, idle",
             Self::Loaded => "round trip beside one TCP stream",
             Self::WakeUps => "wake-ups of both daemons, idle",
+            Self::Handshakes => "handshakes: how many, and what each costs",
+            Self::Memory => "memory for up to 100,000 peers, and time to set and list them",
         }
     }
 
-    /// Whether the wanted ratios need it. These are done in every round.
-    pub(crate) fn is_judged(self) -> bool {
+    /// Whether the wanted ratios need it.
+    fn is_judged(self) -> bool {
         matches!(
             self,
             Self::Tcp1 | Self::Tcp4 | Self::Tcp1Plain | Self::Udp64 | Self::Udp64Rate | Self::Idle | Self::Loaded
@@ -127,6 +139,7 @@ impl Measure {
     pub(crate) fn applies_to(self, program: Program) -> bool {
         match self {
             Self::WakeUps => program.is_tunnel(),
+            Self::Handshakes | Self::Memory => program.is_wireguard(),
             _ => true,
         }
     }
@@ -140,11 +153,34 @@ impl Measure {
             Self::Idle => idle_window(window),
             Self::Loaded => window + ms(900),
             Self::WakeUps => window * 2 + ms(500),
+            Self::Handshakes => ms(4500),
+            Self::Memory => ms(15_000),
             _ => window + ms(500),
         }
     }
 
-    /// Does it.
+    /// In how many rounds it is done, of those there are. What the wanted ratios need is done in all; memory does not
+    /// move with the hour.
+    pub(crate) fn rounds(self) -> u32 {
+        match self {
+            Self::Memory => 1,
+            Self::Handshakes | Self::WakeUps => 3,
+            _ if self.is_judged() => u32::MAX,
+            _ => 3,
+        }
+    }
+
+    /// Whether it is done with one daemon by itself, not on a stage.
+    pub(crate) fn is_alone(self) -> bool {
+        matches!(self, Self::Handshakes | Self::Memory)
+    }
+
+    /// Does it with one daemon by itself.
+    pub(crate) fn run_alone(self, subject: &Subject) -> Result<Values, Trouble> {
+        if self == Self::Memory { memory::measure(subject) } else { handshake::measure(subject) }
+    }
+
+    /// Does it on a stage.
     pub(crate) fn run(self, stage: &Stage, care: Care) -> Result<Values, Trouble> {
         let [west, east] = &stage.sites;
         let there = |count| moved(Streams::start(west, east, stage.addresses[1], count, care.verify)?, care);
@@ -172,6 +208,7 @@ impl Measure {
                 values
             }
             Self::WakeUps => wake_ups(&stage.daemons, care.window * 2),
+            Self::Handshakes | Self::Memory => Ok(Values::new()),
         }
     }
 }

@@ -11,9 +11,6 @@ use std::time::Duration;
 /// Time to build a stage and to take it down.
 const SETUP: Duration = Duration::from_millis(1500);
 
-/// Rounds of what the wanted ratios do not need.
-const OTHER_ROUNDS: u32 = 3;
-
 /// How much is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extent {
@@ -78,7 +75,7 @@ impl Plan {
 
     /// The measurements of a subject in a round, counted from 1.
     pub(crate) fn of(&self, round: u32, program: Program) -> impl Iterator<Item = Measure> {
-        let in_round = move |measure: &Measure| measure.is_judged() || round <= OTHER_ROUNDS;
+        let in_round = move |measure: &Measure| round <= measure.rounds();
         self.measures.iter().copied().filter(move |measure| measure.applies_to(program) && in_round(measure))
     }
 

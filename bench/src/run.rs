@@ -140,10 +140,20 @@ fn turn(
     extent: Extent,
     mut measured: impl FnMut(Measure, Values),
 ) -> Result<(), Trouble> {
-    let stage = Stage::build(subject).map_err(|trouble| trouble.context(subject.name()))?;
+    let mut stage = None;
     for measure in measures {
         let doing = || format!("{}: {}", subject.name(), measure.name());
-        let values = measure.run(&stage, plan.care).map_err(|trouble| trouble.context(doing()))?;
+        let values = if measure.is_alone() {
+            stage = None;
+            measure.run_alone(subject)
+        } else {
+            let built = match stage.take() {
+                Some(built) => built,
+                None => Stage::build(subject).map_err(|trouble| trouble.context(subject.name()))?,
+            };
+            measure.run(stage.insert(built), plan.care)
+        };
+        let values = values.map_err(|trouble| trouble.context(doing()))?;
         if extent == Extent::Smoke {
             require(subject, &values).map_err(|trouble| trouble.context(doing()))?;
         }

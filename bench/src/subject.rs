@@ -53,6 +53,11 @@ impl Program {
         }
     }
 
+    /// Whether it speaks WireGuard.
+    pub(crate) fn is_wireguard(self) -> bool {
+        !matches!(self, Self::OpenVpn | Self::Forwarder | Self::Bare)
+    }
+
     /// Whether it is a process of its own at each end.
     pub(crate) fn is_tunnel(self) -> bool {
         self != Self::Bare

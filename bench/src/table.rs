@@ -35,7 +35,7 @@ const CPU: &str = "cpu_seconds_per_gb";
 const PACKETS: &str = "delivered_per_second";
 
 /// All lines.
-pub(crate) const ROWS: [Row; 28] = [
+pub(crate) const ROWS: [Row; 38] = [
     row("tcp-1", GBIT, "1 TCP stream, Gb/s", (1.0, 2), MORE),
     row("tcp-1-back", GBIT, "1 TCP stream back, Gb/s", (1.0, 2), MORE),
     row("tcp-both", GBIT, "1 TCP stream each way, sum, Gb/s", (1.0, 2), MORE),
@@ -59,6 +59,16 @@ pub(crate) const ROWS: [Row; 28] = [
     row("loaded", "p50_us", "round trip under 1 TCP stream, median, ms", (1e-3, 2), LESS),
     row("loaded", "p99_us", "round trip under 1 TCP stream, p99, ms", (1e-3, 2), LESS),
     row("wake-ups", "per_second", "wake-ups of both daemons, idle, per second", (1.0, 1), LESS),
+    row("handshakes", "answered_per_second", "handshakes answered per second", (1.0, 0), MORE),
+    row("handshakes", "responder_cpu_us", "daemon CPU per handshake, responder, µs", (1.0, 0), LESS),
+    row("handshakes", "initiator_cpu_us", "daemon CPU per handshake and first packet, initiator, µs", (1.0, 0), LESS),
+    row("memory", "kib_per_peer_1k", "resident memory per peer, 1,000 peers, KiB", (1.0, 1), LESS),
+    row("memory", "kib_per_peer_10k", "resident memory per peer, 10,000 peers, KiB", (1.0, 1), LESS),
+    row("memory", "kib_per_peer_100k", "resident memory per peer, 100,000 peers, KiB", (1.0, 1), LESS),
+    row("memory", "set_seconds_10k", "time to configure 10,000 peers, s", (1.0, 2), LESS),
+    row("memory", "set_seconds_100k", "time to configure 100,000 peers, s", (1.0, 2), LESS),
+    row("memory", "get_seconds_10k", "time to list 10,000 peers, s", (1.0, 3), LESS),
+    row("memory", "get_seconds_100k", "time to list 100,000 peers, s", (1.0, 3), LESS),
     row("primitives", "seal_gb_per_second", "sealing full packets, one processor, GB/s", (1.0, 2), MORE),
     row("primitives", "open_gb_per_second", "opening full packets, one processor, GB/s", (1.0, 2), MORE),
     row("primitives", "x25519_us", "X25519 shared secret, µs", (1.0, 1), LESS),
@@ -136,6 +146,12 @@ pub(crate) fn brief(values: &Values) -> String {
     }
     if let (Some(p50), Some(p99)) = (number("p50_us"), number("p99_us")) {
         return format!("{p50:.0}/{p99:.0} µs");
+    }
+    if let Some(rate) = number("answered_per_second") {
+        return format!("{rate:.0}/s");
+    }
+    if let Some(memory) = number("kib_per_peer_10k") {
+        return format!("{memory:.1} KiB");
     }
     number("per_second").map(|rate| format!("{rate:.1}/s")).unwrap_or_default()
 }

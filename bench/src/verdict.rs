@@ -60,6 +60,10 @@ pub(crate) fn all(results: &Results) -> Vec<Verdict> {
     verdicts.extend(cpu_above_the_limit(results));
     verdicts.extend(idle_above_the_limit(results));
     verdicts.extend(order(results));
+    for (number, end) in [("responder_cpu_us", "responder"), ("initiator_cpu_us", "initiator")] {
+        verdicts.extend(handshake(results, number, end));
+    }
+    verdicts.extend(memory(results));
     verdicts
 }
 
@@ -119,6 +123,36 @@ fn order(results: &Results) -> Option<Verdict> {
         found: format!("at most {:.0} in {} measurements", found.greatest, found.count),
         reached: found.greatest <= 0.0,
     })
+}
+
+/// A handshake computes three shared secrets and one public key; all the rest may take as long as 0.3 of that.
+fn handshake(results: &Results, number: &'static str, end: &str) -> Option<Verdict> {
+    let library = |number| Some(summary(values(results, primitives::SUBJECT, primitives::MEASURE, number))?.median);
+    let bound = 1.3 * (3.0 * library("x25519_us")? + library("base_us")?);
+    let found = summary(values(results, OURS, "handshakes", number))?;
+    Some(Verdict {
+        wanted: format!("daemon CPU per handshake, {end}, ≤ 140 µs and ≤ {bound:.0} µs, 1.3 × its X25519"),
+        found: spread(&found, " µs", 0),
+        reached: found.median <= bound.min(140.0),
+    })
+}
+
+fn memory(results: &Results) -> Option<Verdict> {
+    let found = summary(values(results, OURS, "memory", "kib_per_peer_100k"))?;
+    Some(Verdict {
+        wanted: "resident memory per configured peer ≤ 1 KiB".to_owned(),
+        found: format!("{:.2} KiB at 100,000 peers", found.median),
+        reached: found.median <= 1.0,
+    })
+}
+
+fn values<'a>(
+    results: &'a Results,
+    subject: &'a str,
+    measure: &'a str,
+    number: &'a str,
+) -> impl Iterator<Item = f64> + 'a {
+    results.series(subject, measure, number).map(|(_, value)| value)
 }
 
 /// Our number and the other's in each round that has both.
