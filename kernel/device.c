@@ -78,10 +78,10 @@ static int kt_init(struct net_device *dev)
 	kt->lanes = kvcalloc(KT_LANES, sizeof(*kt->lanes), GFP_KERNEL_ACCOUNT);
 	if (!dev->tstats || !kt->engine || !kt->lanes)
 		goto err_free;
-	err = kt_crew_init(&kt->sealers, kt_crypt_queue, kt_seal_work, KT_MAX_RUNS);
+	err = kt_crew_init(&kt->sealers, kt_crypt_queue, kt_seal_work, KT_MAX_QUEUED);
 	if (err)
 		goto err_free;
-	err = kt_crew_init(&kt->openers, kt_crypt_queue, kt_open_work, KT_MAX_RUNS);
+	err = kt_crew_init(&kt->openers, kt_crypt_queue, kt_open_work, KT_MAX_QUEUED);
 	if (err)
 		goto err_sealers;
 	err = kt_crew_init(&kt->handshakers, kt_handshake_queue, kt_handshake_work, KT_MAX_HANDSHAKES);

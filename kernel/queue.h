@@ -14,33 +14,43 @@ struct kt_queue {
 	spinlock_t lock;
 	struct sk_buff *first;
 	struct sk_buff *last;
-	u32 runs;
+	u32 packets;
 };
 
-/* Runs that may be on their way at one time; more are dropped. */
-#define KT_MAX_RUNS 1024
+/* Packets that may be on their way in one queue; runs that come when there are as many are dropped. */
+#define KT_MAX_QUEUED 1024
 
 static inline void kt_queue_init(struct kt_queue *queue)
 {
 	spin_lock_init(&queue->lock);
 }
 
+static inline u32 kt_run_length(const struct sk_buff *run)
+{
+	u32 packets = 0;
+
+	for (; run; run = run->next)
+		packets++;
+	return packets;
+}
+
 /* False if the queue is full. */
 static inline bool kt_queue_put(struct kt_queue *queue, struct sk_buff *run)
 {
+	u32 packets = kt_run_length(run);
 	bool fits;
 
 	KT_RUN(run)->next = NULL;
 	KT_RUN(run)->state = KT_RUN_WAITING;
 	spin_lock_bh(&queue->lock);
-	fits = queue->runs < KT_MAX_RUNS;
+	fits = queue->packets < KT_MAX_QUEUED;
 	if (fits) {
 		if (queue->first)
 			KT_RUN(queue->last)->next = run;
 		else
 			queue->first = run;
 		queue->last = run;
-		queue->runs++;
+		queue->packets += packets;
 	}
 	spin_unlock_bh(&queue->lock);
 	return fits;
@@ -58,7 +68,7 @@ static inline struct sk_buff *kt_queue_take(struct kt_queue *queue)
 		run = NULL;
 	if (run) {
 		queue->first = KT_RUN(run)->next;
-		queue->runs--;
+		queue->packets -= kt_run_length(run);
 	}
 	spin_unlock_bh(&queue->lock);
 	return run;
@@ -80,7 +90,7 @@ static inline void kt_queue_purge(struct kt_queue *queue)
 		kt_free(run);
 	}
 	queue->first = NULL;
-	queue->runs = 0;
+	queue->packets = 0;
 }
 
 #endif

@@ -13,19 +13,10 @@
 #include <net/ip_tunnels.h>
 #include <net/ipv6.h>
 
-static u32 run_length(const struct sk_buff *skb)
-{
-	u32 count = 0;
-
-	for (; skb; skb = skb->next)
-		count++;
-	return count;
-}
-
 /* Nothing more comes of this run; its place in the lane is freed in its turn. */
 static void drop_run(struct kt_lane *lane, kt_peer peer, struct sk_buff *run, bool queued)
 {
-	kt_count_drop(lane->kt->engine, peer, KT_REASON_SEND_FAILED, run_length(run));
+	kt_count_drop(lane->kt->engine, peer, KT_REASON_SEND_FAILED, kt_run_length(run));
 	if (queued)
 		kt_run_finish(run, KT_RUN_DEAD);
 	else
@@ -99,7 +90,7 @@ void kt_seal_work(struct work_struct *work)
 		bool sealed;
 
 		local_bh_disable();
-		sealed = kt_seal(kt->engine, &KT_RUN(run)->seal, run, run_length(run));
+		sealed = kt_seal(kt->engine, &KT_RUN(run)->seal, run, kt_run_length(run));
 		kt_run_finish(run, sealed ? KT_RUN_DONE : KT_RUN_DEAD);
 		send_lane(lane);
 		local_bh_enable();
@@ -288,7 +279,7 @@ netdev_tx_t kt_transmit(struct sk_buff *skb, struct net_device *dev)
 		KT_RUN(segment)->tos = kt_encapsulated_tos(tos);
 		KT_RUN(segment)->mtu = min_t(u32, mtu, KT_MTU_MAX);
 	}
-	switch (kt_reserve(kt->engine, kt_now_coarse(), peer, run_length(run), &job, &reason)) {
+	switch (kt_reserve(kt->engine, kt_now_coarse(), peer, kt_run_length(run), &job, &reason)) {
 	case KT_RESERVED:
 		for (segment = run; segment; segment = segment->next)
 			skb_dst_drop(segment);
