@@ -8,6 +8,7 @@
 #include "power.h"
 
 #include <linux/module.h>
+#include <linux/random.h>
 #include <net/rtnetlink.h>
 
 /* All sums have to be zero when everything is gone; says so if they are not. */
@@ -41,6 +42,10 @@ static int __init kt_module_init(void)
 		pr_err("the engine's object was built for another kerntun.h: build both again\n");
 		return -EINVAL;
 	}
+	/* Configuration wants randomness. After boot it is there; before that this makes it, once for all. */
+	err = wait_for_random_bytes();
+	if (err)
+		return err;
 	err = kt_device_register();
 	if (err == -EEXIST)
 		pr_err("another module serves interfaces of kind " KT_KIND " already: unload it first (rmmod wireguard)\n");
