@@ -38,4 +38,10 @@ static inline struct sk_buff *kt_crew_next(struct kt_crew *crew)
 	return ptr_ring_consume_bh(&crew->ring);
 }
 
+/* Several at once; gives how many, none if the ring is empty. */
+static inline int kt_crew_next_few(struct kt_crew *crew, struct sk_buff **few, int most)
+{
+	return ptr_ring_consume_batched_bh(&crew->ring, (void **)few, most);
+}
+
 #endif

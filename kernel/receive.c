@@ -10,6 +10,9 @@
 #include <net/ipv6.h>
 #include <net/udp.h>
 
+/* Packets that are opened before bottom halves may run again. */
+#define KT_PACKETS_AT_ONCE 32
+
 static u8 outer_ecn(const struct sk_buff *skb)
 {
 	u8 tos = ip_hdr(skb)->version == 4 ? ip_hdr(skb)->tos : ipv6_get_dsfield(ipv6_hdr(skb));
@@ -76,35 +79,43 @@ int kt_receive(struct sock *sk, struct sk_buff *skb)
 	return 0;
 }
 
+static void open_packet(struct kt_netdev *kt, struct sk_buff *skb)
+{
+	struct kt_lane *lane = &kt->lanes[KT_RUN(skb)->lane];
+	struct kt_incoming incoming;
+	enum kt_run_state state = KT_RUN_DEAD;
+	u8 buffer[KT_HEADER_LEN];
+	const u8 *header;
+
+	header = skb_header_pointer(skb, 0, KT_HEADER_LEN, buffer);
+	if (header && kt_incoming_init(&incoming, header, skb->len, 0)) {
+		void *packet = skb;
+
+		KT_RUN(skb)->outcome = KT_RUN_WAITING;
+		kt_open(kt->engine, &KT_RUN(skb)->open, &incoming, &packet, 1);
+		state = KT_RUN(skb)->outcome;
+	}
+	if (unlikely(state == KT_RUN_WAITING)) {
+		/* Its session has gone, so nobody tried. */
+		kt_count_drop(kt->engine, KT_NO_PEER, KT_REASON_STALE_IN, 1);
+		state = KT_RUN_DEAD;
+	}
+	kt_run_finish(skb, state);
+	napi_schedule(&lane->napi);
+}
+
+/* Several at a time between two deliveries, so that GRO has something to join. */
 void kt_open_work(struct work_struct *work)
 {
 	struct kt_crew *crew = kt_crew_of(work);
 	struct kt_netdev *kt = container_of(crew, struct kt_netdev, openers);
-	struct sk_buff *skb;
+	struct sk_buff *few[KT_PACKETS_AT_ONCE];
+	int i, count;
 
-	while ((skb = kt_crew_next(crew))) {
-		struct kt_lane *lane = &kt->lanes[KT_RUN(skb)->lane];
-		struct kt_incoming incoming;
-		enum kt_run_state state = KT_RUN_DEAD;
-		u8 buffer[KT_HEADER_LEN];
-		const u8 *header;
-
+	while ((count = kt_crew_next_few(crew, few, ARRAY_SIZE(few)))) {
 		local_bh_disable();
-		header = skb_header_pointer(skb, 0, KT_HEADER_LEN, buffer);
-		if (header && kt_incoming_init(&incoming, header, skb->len, 0)) {
-			void *packet = skb;
-
-			KT_RUN(skb)->outcome = KT_RUN_WAITING;
-			kt_open(kt->engine, &KT_RUN(skb)->open, &incoming, &packet, 1);
-			state = KT_RUN(skb)->outcome;
-		}
-		if (unlikely(state == KT_RUN_WAITING)) {
-			/* Its session has gone, so nobody tried. */
-			kt_count_drop(kt->engine, KT_NO_PEER, KT_REASON_STALE_IN, 1);
-			state = KT_RUN_DEAD;
-		}
-		kt_run_finish(skb, state);
-		napi_schedule(&lane->napi);
+		for (i = 0; i < count; i++)
+			open_packet(kt, few[i]);
 		local_bh_enable();
 		cond_resched();
 	}

@@ -13,6 +13,9 @@
 #include <net/ip_tunnels.h>
 #include <net/ipv6.h>
 
+/* Runs that are sealed before bottom halves may run again. */
+#define KT_RUNS_AT_ONCE 8
+
 /* Nothing more comes of this run; its place in the lane is freed in its turn. */
 static void drop_run(struct kt_lane *lane, kt_peer peer, struct sk_buff *run, bool queued)
 {
@@ -83,16 +86,19 @@ void kt_seal_work(struct work_struct *work)
 {
 	struct kt_crew *crew = kt_crew_of(work);
 	struct kt_netdev *kt = container_of(crew, struct kt_netdev, sealers);
-	struct sk_buff *run;
+	struct sk_buff *runs[KT_RUNS_AT_ONCE];
+	int i, count;
 
-	while ((run = kt_crew_next(crew))) {
-		struct kt_lane *lane = &kt->lanes[KT_RUN(run)->lane];
-		bool sealed;
-
+	while ((count = kt_crew_next_few(crew, runs, ARRAY_SIZE(runs)))) {
 		local_bh_disable();
-		sealed = kt_seal(kt->engine, &KT_RUN(run)->seal, run, kt_run_length(run));
-		kt_run_finish(run, sealed ? KT_RUN_DONE : KT_RUN_DEAD);
-		send_lane(lane);
+		for (i = 0; i < count; i++) {
+			struct sk_buff *run = runs[i];
+			struct kt_lane *lane = &kt->lanes[KT_RUN(run)->lane];
+			bool sealed = kt_seal(kt->engine, &KT_RUN(run)->seal, run, kt_run_length(run));
+
+			kt_run_finish(run, sealed ? KT_RUN_DONE : KT_RUN_DEAD);
+			send_lane(lane);
+		}
 		local_bh_enable();
 		cond_resched();
 	}
