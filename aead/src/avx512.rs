@@ -9,3 +9,5 @@ mod powers;
 mod seal;
 
 pub(crate) use batch::Batch;
+#[cfg(test)]
+pub(crate) use hash::Hash;

@@ -1,14 +1,15 @@
 #![no_std]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
-//! ChaCha20-Poly1305 (RFC 8439) over runs of packets, several packets at once in the lanes of AVX-512.
+//! ChaCha20-Poly1305 (RFC 8439) over runs of packets, several packets at once in the lanes of AVX-512 or
+//! AVX2.
 //!
 //! For protocols whose packets come in runs under one key and with a counter as nonce, as WireGuard's do: four zero bytes
 //! and the counter in little endian, no additional data, in place, the tag behind the text.
 //!
-//! This is an accelerator and not a library of its own: [`Vectors::detect`] finds nothing on processors without
-//! AVX-512 F, BW, VL and IFMA, and a packet that is done faster alone is left [waiting](State::Waiting) for the library the
-//! caller has anyway.
+//! This is an accelerator and not a library of its own: [`Vectors::detect`] finds nothing on processors that have neither
+//! AVX-512 F, BW, VL and IFMA nor AVX2, and a packet that is done faster alone is left [waiting](State::Waiting) for the
+//! library the caller has anyway.
 //!
 //! ```
 //! use kerntun_aead::{Packet, State, Vectors};
@@ -31,6 +32,8 @@
 extern crate std;
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod chacha;
@@ -46,6 +49,9 @@ mod processor;
 mod run;
 #[cfg(target_arch = "x86_64")]
 mod wipe;
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests;
 
 /// One packet of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,11 +92,13 @@ pub enum State {
 pub enum Level {
     /// AVX-512 F, BW, VL and IFMA: sixteen blocks of ChaCha20 and eight of Poly1305 at once.
     Avx512Ifma,
+    /// AVX2: eight blocks of ChaCha20 at once, and Poly1305 of four packets.
+    Avx2,
 }
 
 impl Level {
     /// All of them, the best first.
-    pub const ALL: [Self; 1] = [Self::Avx512Ifma];
+    pub const ALL: [Self; 2] = [Self::Avx512Ifma, Self::Avx2];
 }
 
 /// The proof that this processor can run the code behind it.
@@ -118,6 +126,15 @@ impl Vectors {
             _ = level;
             None
         };
+    }
+
+    /// The same, but taking every packet for which there is room in a batch, however slow: for tests and measurements.
+    #[must_use]
+    pub fn eager(self) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        return Self { costs: self.costs.eager(), ..self };
+        #[cfg(not(target_arch = "x86_64"))]
+        return self;
     }
 
     /// Which code runs.

@@ -1,9 +1,7 @@
 //! The only place that touches the caller's memory: texts that lie in one buffer, read and written 64 bytes at a time.
 
-use core::arch::x86_64::{
-    __m512i, _mm512_loadu_si512, _mm512_mask_storeu_epi8, _mm512_maskz_loadu_epi8, _mm512_setzero_si512,
-    _mm512_storeu_si512, _mm512_xor_si512,
-};
+use crate::wipe::wipe;
+use core::arch::x86_64::*;
 use core::marker::PhantomData;
 
 /// Bytes of a tag.
@@ -104,6 +102,52 @@ impl Text<'_> {
         }
     }
 
+    /// The block of 16 bytes at `offset`; zeros where there is no text.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(crate) fn load_block(&self, offset: isize) -> __m128i {
+        // As an unsigned number, a negative offset is too large.
+        let at = offset.cast_unsigned();
+        if at.saturating_add(16) <= self.len {
+            // SAFETY: the 16 bytes lie in the text, which is valid for reads.
+            return unsafe { _mm_loadu_si128(self.start.wrapping_add(at).cast()) };
+        }
+        let block = self.block_at_end(at);
+        _mm_set_epi64x((block >> 64) as i64, block as i64)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn block_at_end(&self, at: usize) -> u128 {
+        let mut block = [0; 16];
+        if at < self.len {
+            // SAFETY: fewer than 16 bytes, from `at` to the end of the text, which is valid for reads.
+            unsafe { self.start.wrapping_add(at).copy_to_nonoverlapping(block.as_mut_ptr(), self.len - at) };
+        }
+        u128::from_le_bytes(block)
+    }
+
+    /// As [`Text::xor`], with the stream in halves.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(crate) fn xor_halves(&self, offset: usize, stream: &[__m256i; 2]) {
+        let at = self.start.wrapping_add(offset);
+        if offset + 64 <= self.len {
+            // SAFETY: the 64 bytes lie in the text, which is valid for reads and writes.
+            unsafe { add_to(at, stream) };
+        } else if offset < self.len {
+            let mut piece = [0; 64];
+            let len = self.len - offset;
+            // SAFETY: fewer than 64 bytes, from `offset` to the end of the text, which is valid for reads and writes.
+            unsafe {
+                at.copy_to_nonoverlapping(piece.as_mut_ptr(), len);
+                add_to(piece.as_mut_ptr(), stream);
+                at.copy_from_nonoverlapping(piece.as_ptr(), len);
+            }
+            wipe(&mut piece, 0);
+        }
+    }
+
     /// The tag behind the text; zero if this is nothing.
     #[inline]
     pub(crate) fn tag(&self) -> u128 {
@@ -129,6 +173,21 @@ impl Text<'_> {
             // SAFETY: `len` bytes are valid for writes.
             unsafe { self.start.write_bytes(0, self.len) }
         }
+    }
+}
+
+/// Adds `stream` to 64 bytes.
+///
+/// # Safety
+///
+/// The bytes at `at` must be valid for reads and writes.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn add_to(at: *mut u8, stream: &[__m256i; 2]) {
+    for (i, half) in stream.iter().enumerate() {
+        let at = at.wrapping_add(32 * i).cast();
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_storeu_si256(at, _mm256_xor_si256(_mm256_loadu_si256(at), *half)) };
     }
 }
 

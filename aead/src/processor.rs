@@ -14,6 +14,7 @@ pub(crate) fn has(level: Level) -> bool {
                 && std::is_x86_feature_detected!("avx512vl")
                 && std::is_x86_feature_detected!("avx512ifma")
         }
+        Level::Avx2 => std::is_x86_feature_detected!("avx2"),
     }
 }
 
@@ -28,6 +29,7 @@ pub(crate) fn costs(level: Level) -> &'static Costs {
     match level {
         Level::Avx512Ifma if is_wide() => &Costs::WIDE_AVX512,
         Level::Avx512Ifma => &Costs::AVX512,
+        Level::Avx2 => &Costs::AVX2,
     }
 }
 

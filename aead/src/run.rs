@@ -1,10 +1,10 @@
 //! From runs of packets to batches: which go together, and how many at once.
 
-use crate::avx512;
 use crate::costs::Costs;
 use crate::memory::{LONGEST, Memory, Text};
 use crate::packets::Packets;
 use crate::{Level, Packet, State};
+use crate::{avx2, avx512};
 use core::arch::x86_64::*;
 
 /// Packets that are looked at together.
@@ -148,6 +148,8 @@ impl Group {
                 (Level::Avx512Ifma, 4) => avx512::Batch::<4, 2>::new(self.packets(memory, window)).seal(key),
                 (Level::Avx512Ifma, 2) => avx512::Batch::<2, 1>::new(self.packets(memory, window)).seal(key),
                 (Level::Avx512Ifma, _) => avx512::Batch::<1, 1>::new(self.packets(memory, window)).seal(key),
+                (Level::Avx2, 8) => avx2::Batch::<8, 2>::new(self.packets(memory, window)).seal(key),
+                (Level::Avx2, _) => avx2::Batch::<4, 1>::new(self.packets(memory, window)).seal(key),
             }
         }
     }
@@ -167,6 +169,8 @@ impl Group {
                 (Level::Avx512Ifma, 4) => avx512::Batch::<4, 2>::new(self.packets(memory, window)).open(key),
                 (Level::Avx512Ifma, 2) => avx512::Batch::<2, 1>::new(self.packets(memory, window)).open(key),
                 (Level::Avx512Ifma, _) => avx512::Batch::<1, 1>::new(self.packets(memory, window)).open(key),
+                (Level::Avx2, 8) => avx2::Batch::<8, 2>::new(self.packets(memory, window)).open(key),
+                (Level::Avx2, _) => avx2::Batch::<4, 1>::new(self.packets(memory, window)).open(key),
             }
         }
     }

@@ -4,7 +4,7 @@ use crate::Portable;
 use crate::batch;
 use crate::run::{Slices, nonce};
 use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
-use aws_lc_rs::agreement::{PrivateKey, UnparsedPublicKey, X25519, agree};
+use aws_lc_rs::agreement::{self, PrivateKey, UnparsedPublicKey, X25519};
 use kerntun_aead::Vectors;
 use kerntun_engine::host::Crypto;
 use kerntun_engine::packet::Incoming;
@@ -12,8 +12,8 @@ use kerntun_engine::secret::Secret;
 
 /// ChaCha20-Poly1305 of AWS-LC, X25519 of s2n-bignum, BLAKE2s of RustCrypto.
 ///
-/// Where the processor has AVX-512 with IFMA, runs of several datagrams go through the lanes of `kerntun-aead` together;
-/// this too is decided once, here.
+/// Where the processor has AVX-512 with IFMA or AVX2, datagrams that gain by it go through the lanes of `kerntun-aead`; this
+/// too is decided once, here.
 ///
 /// s2n-bignum's X25519 comes through `graviola` where the processor has what that needs (x86-64 since about 2014, 64-bit
 /// Arm with cryptography instructions), which is decided once, here; through AWS-LC elsewhere, at a third more time.
@@ -164,7 +164,7 @@ fn derive(key: &Secret, nonce: &[u8; 24]) -> (Secret, u64) {
 
 fn aws_x25519(out: &mut [u8; 32], private: &[u8; 32], public: &[u8; 32]) -> bool {
     let Ok(private) = PrivateKey::from_private_key(&X25519, private) else { return false };
-    let agreed = agree(&private, UnparsedPublicKey::new(&X25519, public), (), |secret| {
+    let agreed = agreement::agree(&private, UnparsedPublicKey::new(&X25519, public), (), |secret| {
         *out = secret.try_into().map_err(|_| ())?;
         Ok(())
     });
@@ -222,6 +222,7 @@ mod graviola {
 mod tests {
     use super::*;
     use crate::Span;
+    use kerntun_aead::Level;
     use std::println;
     use std::vec;
     use std::vec::Vec;
@@ -245,11 +246,16 @@ mod tests {
     /// With the vectors and without, a run becomes the same bytes, and what one sealed the other opens.
     #[test]
     fn both_ways_through_a_run_agree() {
-        let ways = [Fast { vectors: None, ..Fast::new() }, Fast::new()];
-        if ways[1].vectors.is_none() {
-            println!("SKIPPED: this processor has no AVX-512 with IFMA");
-            return;
+        for level in Level::ALL {
+            match Vectors::at(level) {
+                Some(vectors) => agree(Fast { vectors: Some(vectors), ..Fast::new() }),
+                None => println!("SKIPPED: this processor has no {level:?}"),
+            }
         }
+    }
+
+    fn agree(way: Fast) {
+        let ways = [Fast { vectors: None, ..way }, way];
         let key = Secret::new([5; 32]);
         for count in [1, 2, 3, 8, 16, 21, 64, 65, 130] {
             for usual in [0, 16, 64, 576, 1_424, 8_896] {

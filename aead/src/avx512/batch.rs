@@ -88,6 +88,3 @@ impl<'a, const PACKETS: usize, const PAIRS: usize> Batch<'a, PACKETS, PAIRS> {
         hash.wipe();
     }
 }
-
-#[cfg(test)]
-mod tests;

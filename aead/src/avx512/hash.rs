@@ -259,6 +259,3 @@ fn lanes(vector: __m512i) -> [u64; 8] {
 const fn blocks(text: &Text<'_>) -> usize {
     text.len().div_ceil(16) + 1
 }
-
-#[cfg(test)]
-mod tests;

@@ -2,15 +2,18 @@
 #![allow(dead_code, reason = "each test takes what it needs")]
 
 use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
-use kerntun_aead::Vectors;
+use kerntun_aead::{Level, Vectors};
 
-/// The vectors of this processor, or a word that there are none.
-pub(crate) fn vectors(test: &str) -> Option<Vectors> {
-    let vectors = Vectors::detect();
-    if vectors.is_none() {
-        println!("SKIPPED: {test}: this processor has no AVX-512 with IFMA, and this crate nothing for others");
+/// Every level that this processor has, as it is used and with everything that has room; a word about those it has not.
+pub(crate) fn vectors(test: &str) -> Vec<Vectors> {
+    let mut all = Vec::new();
+    for level in Level::ALL {
+        match Vectors::at(level) {
+            Some(vectors) => all.extend([vectors, vectors.eager()]),
+            None => println!("SKIPPED: {test}: this processor has no {level:?}"),
+        }
     }
-    vectors
+    all
 }
 
 /// Steele, Lea and Flood's SplitMix64.

@@ -1,10 +1,14 @@
-//! Prints how fast runs of packets are sealed and opened, beside AWS-LC and ring.
+//! Prints how fast runs of packets are sealed and opened: by AWS-LC, ring and OpenSSL one by one, and by `kerntun-aead`.
 //!
 //! Rounds are interleaved: each candidate has its turn in every round, in rotating order, so that whatever else the
 //! machine does hits all alike. Printed are medians; ratios are medians of the ratios of each round.
+//!
+//! `cargo run --release --bin runs -- [LENGTHS [COUNTS [LEVEL]]]`, as in `64,1420 1,16 Avx2`
 
 use aws_lc_rs::aead as aws;
-use kerntun_aead::{Packet, State, Vectors};
+use kerntun_aead::{Level, Packet, State, Vectors};
+use openssl::cipher::Cipher;
+use openssl::cipher_ctx::CipherCtx;
 use ring::aead as rng;
 use std::hint::black_box;
 use std::time::Instant;
@@ -28,15 +32,19 @@ struct Work {
 type Candidate = fn(&mut Work, seal: bool);
 
 fn main() {
-    let vectors = Vectors::detect();
+    let vectors = match std::env::args().nth(3) {
+        None => Vectors::detect(),
+        Some(name) => Level::ALL.into_iter().find(|level| format!("{level:?}") == name).and_then(Vectors::at),
+    };
     match &vectors {
         Some(vectors) => println!("level: {:?}", vectors.level()),
-        None => println!("This processor has no vectors for this crate: its column is AWS-LC."),
+        None => println!("This processor has not these vectors: the column of this crate is AWS-LC."),
     }
+    println!("{}", openssl::version::version());
     println!("GB/s, ratio to AWS-LC with the quartiles; keys come as bytes to every run");
     for seal in [true, false] {
-        println!("\n| {} | aws-lc-rs | ring | this | ratio | quartiles |", if seal { "seal" } else { "open" });
-        println!("|---|---:|---:|---:|---:|---:|");
+        println!("\n| {} | aws-lc-rs | ring | OpenSSL | this | ratio | quartiles |", if seal { "seal" } else { "open" });
+        println!("|---|---:|---:|---:|---:|---:|---:|");
         for len in lengths() {
             for count in counts() {
                 measure(vectors, len, count, seal);
@@ -75,14 +83,14 @@ fn measure(vectors: Option<Vectors>, len: usize, count: usize, seal: bool) {
     };
     library_aws(&mut work, true);
     work.sealed.clone_from(&work.buffer);
-    let candidates: [Candidate; 3] = [library_aws, library_ring, this];
+    let candidates: [Candidate; 4] = [library_aws, library_ring, library_openssl, this];
     // Opening needs the sealed bytes again, which all candidates copy alike; the copy is measured and taken off.
     let times = interleave(&mut work, &candidates, seal);
     let bytes = (len * count) as f64;
-    let [aws, ring, this] = [0, 1, 2].map(|i| bytes / median(times.iter().map(|round| round[i])));
-    let ratios = |q| quantile(times.iter().map(|round| round[0] / round[2]), q);
+    let [aws, ring, openssl, this] = [0, 1, 2, 3].map(|i| bytes / median(times.iter().map(|round| round[i])));
+    let ratios = |q| quantile(times.iter().map(|round| round[0] / round[3]), q);
     println!(
-        "| {len} × {count} | {aws:.2} | {ring:.2} | {this:.2} | {:.2} | {:.2}–{:.2} |",
+        "| {len} × {count} | {aws:.2} | {ring:.2} | {openssl:.2} | {this:.2} | {:.2} | {:.2}–{:.2} |",
         ratios(0.5),
         ratios(0.25),
         ratios(0.75)
@@ -90,7 +98,7 @@ fn measure(vectors: Option<Vectors>, len: usize, count: usize, seal: bool) {
 }
 
 /// Nanoseconds per run of each candidate in each round.
-fn interleave(work: &mut Work, candidates: &[Candidate; 3], seal: bool) -> Vec<[f64; 3]> {
+fn interleave(work: &mut Work, candidates: &[Candidate; 4], seal: bool) -> Vec<[f64; 4]> {
     let started = Instant::now();
     let mut warm = 0;
     while started.elapsed().as_millis() < 5 {
@@ -100,9 +108,9 @@ fn interleave(work: &mut Work, candidates: &[Candidate; 3], seal: bool) -> Vec<[
     let repeats = (ROUND * warm / 5_000_000).max(1);
     (0..ROUNDS)
         .map(|round| {
-            let mut times = [0.0; 3];
-            for i in 0..3 {
-                let i = (i + round) % 3;
+            let mut times = [0.0; 4];
+            for i in 0..4 {
+                let i = (i + round) % 4;
                 times[i] = turn(work, candidates[i], seal, repeats);
             }
             times
@@ -170,6 +178,30 @@ fn library_ring(work: &mut Work, seal: bool) {
         } else {
             let whole = &mut work.buffer[packet.start..packet.start + packet.len + 16];
             key.open_in_place(nonce, rng::Aad::empty(), whole).expect("opened");
+        }
+    }
+}
+
+fn library_openssl(work: &mut Work, seal: bool) {
+    let (mut context, cipher) = (CipherCtx::new().expect("memory"), Some(Cipher::chacha20_poly1305()));
+    if seal {
+        context.encrypt_init(cipher, Some(&work.key), None).expect("a key");
+    } else {
+        context.decrypt_init(cipher, Some(&work.key), None).expect("a key");
+    }
+    for packet in &work.packets {
+        let (text, rest) = work.buffer[packet.start..].split_at_mut(packet.len);
+        let nonce = nonce(packet.counter);
+        if seal {
+            context.encrypt_init(None, None, Some(&nonce)).expect("a nonce");
+        } else {
+            context.decrypt_init(None, None, Some(&nonce)).expect("a nonce");
+            context.set_tag(&rest[..16]).expect("a tag");
+        }
+        context.cipher_update_inplace(text, packet.len).expect("text");
+        context.cipher_final(&mut []).expect("the end");
+        if seal {
+            context.tag(&mut rest[..16]).expect("a tag");
         }
     }
 }

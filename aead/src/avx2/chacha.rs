@@ -1,0 +1,160 @@
+//! ChaCha20 (RFC 8439, section 2.3), eight blocks at once.
+//!
+//! Vector `i` holds word `i` of eight blocks, one in each of its 32-bit lanes. Lanes differ in block counter and nonce.
+
+use crate::chacha::{CONSTANTS, words};
+use crate::wipe::wipe;
+use core::arch::x86_64::*;
+use core::hint::black_box;
+
+/// Where the bytes of words go that are rotated by 16 and by 8 bits.
+const ORDERS: [[u32; 8]; 2] = {
+    let quarters =
+        [[0x0100_0302, 0x0504_0706, 0x0908_0b0a, 0x0d0c_0f0e], [0x0201_0003, 0x0605_0407, 0x0a09_080b, 0x0e0d_0c0f]];
+    let [[a, b, c, d], [e, f, g, h]] = quarters;
+    [[a, b, c, d, a, b, c, d], [e, f, g, h, e, f, g, h]]
+};
+
+/// x += y; z = (z ^ x) <<< bits, in four quarter rounds side by side.
+///
+/// A macro, because functions of this size are not inlined and `inline(always)` does not go with `target_feature`.
+macro_rules! quarters {
+    ($v:ident, $rotate:expr, $([$x:literal $y:literal $z:literal] [$p:literal $q:literal $r:literal])*) => {
+        $(
+            $v[$x] = _mm256_add_epi32($v[$x], $v[$y]);
+            $v[$p] = _mm256_add_epi32($v[$p], $v[$q]);
+            $v[$z] = _mm256_xor_si256($v[$z], $v[$x]);
+            $v[$r] = _mm256_xor_si256($v[$r], $v[$p]);
+            $v[$z] = $rotate($v[$z]);
+            $v[$r] = $rotate($v[$r]);
+        )*
+    };
+}
+
+macro_rules! double_round {
+    ($v:ident, $rotate_16:expr, $rotate_8:expr) => {
+        quarters!($v, $rotate_16, [0 4 12] [1 5 13] [2 6 14] [3 7 15]);
+        quarters!($v, rotate_12, [8 12 4] [9 13 5] [10 14 6] [11 15 7]);
+        quarters!($v, $rotate_8, [0 4 12] [1 5 13] [2 6 14] [3 7 15]);
+        quarters!($v, rotate_7, [8 12 4] [9 13 5] [10 14 6] [11 15 7]);
+        quarters!($v, $rotate_16, [0 5 15] [1 6 12] [2 7 13] [3 4 14]);
+        quarters!($v, rotate_12, [10 15 5] [11 12 6] [8 13 7] [9 14 4]);
+        quarters!($v, $rotate_8, [0 5 15] [1 6 12] [2 7 13] [3 4 14]);
+        quarters!($v, rotate_7, [10 15 5] [11 12 6] [8 13 7] [9 14 4]);
+    };
+}
+
+/// Eight key streams, each in its lane.
+pub(crate) struct Stream {
+    key: [u32; 8],
+    block: __m256i,
+    front: __m256i,
+    low: __m256i,
+    high: __m256i,
+    stride: u32,
+}
+
+impl Stream {
+    /// Streams under `key`: lane `i` begins with block `block[i]` of the packet with that counter, and goes on in steps of
+    /// `stride` blocks. `front` is the first word of all nonces.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(crate) fn new(key: &[u8; 32], front: u32, counters: &[u64; 8], block: &[u32; 8], stride: u32) -> Self {
+        let low = counters.map(|counter| counter as u32);
+        let high = counters.map(|counter| (counter >> 32) as u32);
+        let [block, low, high] = [*block, low, high].map(|words| vector(words));
+        Self { key: words(key), block, front: splat(front), low, high, stride }
+    }
+
+    /// The next block of each lane, in halves. `work` is called eight times between the rounds.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(crate) fn next(&mut self, blocks: &mut [[__m256i; 2]; 8], mut work: impl FnMut()) {
+        let mut v = self.start();
+        // What the compiler knows it makes two operations of.
+        let [order_16, order_8] = black_box(ORDERS);
+        let rotate_16 = |v| _mm256_shuffle_epi8(v, vector(order_16));
+        let rotate_8 = |v| _mm256_shuffle_epi8(v, vector(order_8));
+        for _ in 0..8 {
+            double_round!(v, rotate_16, rotate_8);
+            work();
+        }
+        for _ in 0..2 {
+            double_round!(v, rotate_16, rotate_8);
+        }
+        for (word, start) in v.iter_mut().zip(self.start()) {
+            *word = _mm256_add_epi32(*word, start);
+        }
+        let [a, b, c, d, e, f, g, h, rest @ ..] = v;
+        let halves = transpose([a, b, c, d, e, f, g, h]).into_iter().zip(transpose(rest));
+        for (block, (first, second)) in blocks.iter_mut().zip(halves) {
+            *block = [first, second];
+        }
+        self.block = _mm256_add_epi32(self.block, splat(self.stride));
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn start(&self) -> [__m256i; 16] {
+        let [a, b, c, d] = CONSTANTS.map(|word| splat(word));
+        let [e, f, g, h, i, j, k, l] = self.key.map(|word| splat(word));
+        [a, b, c, d, e, f, g, h, i, j, k, l, self.block, self.front, self.low, self.high]
+    }
+
+    /// Forgets the key.
+    #[inline]
+    pub(crate) fn wipe(&mut self) {
+        wipe(&mut self.key, 0);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn rotate_12(v: __m256i) -> __m256i {
+    _mm256_or_si256(_mm256_slli_epi32::<12>(v), _mm256_srli_epi32::<20>(v))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn rotate_7(v: __m256i) -> __m256i {
+    _mm256_or_si256(_mm256_slli_epi32::<7>(v), _mm256_srli_epi32::<25>(v))
+}
+
+/// Word `j` of vector `i` becomes word `i` of vector `j`.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn transpose(v: [__m256i; 8]) -> [__m256i; 8] {
+    // quads[q][j] has words 4q to 4q + 3 of the blocks j and 4 + j.
+    let mut quads = [[_mm256_setzero_si256(); 4]; 2];
+    for (quad, rows) in quads.iter_mut().zip(v.as_chunks::<4>().0) {
+        let [a, b, c, d] = *rows;
+        let [ab, cd] = [_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d)];
+        let [ef, gh] = [_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d)];
+        *quad = [
+            _mm256_unpacklo_epi64(ab, cd),
+            _mm256_unpackhi_epi64(ab, cd),
+            _mm256_unpacklo_epi64(ef, gh),
+            _mm256_unpackhi_epi64(ef, gh),
+        ];
+    }
+    let [low, high] = quads;
+    let mut blocks = [_mm256_setzero_si256(); 8];
+    for j in 0..4 {
+        blocks[j] = _mm256_permute2x128_si256::<0x20>(low[j], high[j]);
+        blocks[j + 4] = _mm256_permute2x128_si256::<0x31>(low[j], high[j]);
+    }
+    blocks
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn splat(word: u32) -> __m256i {
+    _mm256_set1_epi32(word.cast_signed())
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn vector(words: [u32; 8]) -> __m256i {
+    // SAFETY: eight words are 32 bytes.
+    unsafe { _mm256_loadu_si256(words.as_ptr().cast()) }
+}
