@@ -163,6 +163,66 @@ mod tests {
         assert!(passed > 1000 && passed < 190_000, "{passed}");
     }
 
+    /// Waits between two messages: the ends of what a message costs, of what can be saved, and of a silence.
+    const WAITS: [u64; 8] = [0, 1, 50 * MS - 1, 50 * MS, 250 * MS - 1, 250 * MS, 1_000 * MS - 1, 1_000 * MS];
+
+    /// The definition of a bucket of five tokens that gains twenty a second: of every two messages that pass, those between,
+    /// themselves included, are at most five and one for every 50 ms from the first to the last.
+    fn may_pass(passed: &[u64], now: u64) -> bool {
+        passed.iter().rev().zip(2..).all(|(first, messages)| messages * 50 * MS <= 250 * MS + (now - first))
+    }
+
+    /// Every sequence of messages of two sources whose places are in one set. Gives how many there were.
+    fn every_sequence(table: &[Option<Bucket>; WAYS], now: u64, passed: &[Vec<u64>; 2], depth: usize) -> usize {
+        if depth == 0 {
+            return 1;
+        }
+        let mut sequences = 0;
+        for wait in WAITS {
+            for source in [0_u8, 1] {
+                let (now, mut passed) = (now + wait, passed.clone());
+                let mut buckets = Buckets(Vec::from([*table]));
+                let expected = may_pass(&passed[usize::from(source)], now);
+                let allowed = buckets.allow(Instant::from_nanos(now), 0, v4(source));
+                assert_eq!(allowed, expected, "{source} at {now} after {passed:?}");
+                if allowed {
+                    passed[usize::from(source)].push(now);
+                }
+                sequences += every_sequence(&buckets.0[0], now, &passed, depth - 1);
+            }
+        }
+        sequences
+    }
+
+    #[test]
+    fn every_sequence_of_five_messages() {
+        assert_eq!(every_sequence(&[None; WAYS], 0, &Default::default(), 5), 16_usize.pow(5));
+    }
+
+    #[test]
+    #[ignore = "a minute with optimisation: scripts/assurance sequences"]
+    fn every_sequence_of_seven_messages() {
+        assert_eq!(every_sequence(&[None; WAYS], 0, &Default::default(), 7), 16_usize.pow(7));
+    }
+
+    /// One source alone, as far as the sixth message in a row and the first after it.
+    #[test]
+    fn every_sequence_of_seven_messages_of_one_source() {
+        fn follow(table: &[Option<Bucket>; WAYS], now: u64, passed: &mut Vec<u64>, depth: usize) {
+            for now in WAITS.map(|wait| now + wait) {
+                let mut buckets = Buckets(Vec::from([*table]));
+                let expected = may_pass(passed, now);
+                assert_eq!(buckets.allow(Instant::from_nanos(now), 0, v4(1)), expected, "{now} after {passed:?}");
+                passed.extend(expected.then_some(now));
+                if depth > 1 {
+                    follow(&buckets.0[0], now, passed, depth - 1);
+                }
+                passed.truncate(passed.len() - usize::from(expected));
+            }
+        }
+        follow(&[None; WAYS], 0, &mut Vec::new(), 7);
+    }
+
     #[test]
     fn a_full_set_refuses_until_somebody_was_silent_for_a_second() {
         let mut buckets = Buckets::new(8).unwrap();
