@@ -124,7 +124,7 @@ impl Origin {
 fn fingerprint(bytes: &[u8]) -> u64 {
     let authentic = match (bytes.first(), bytes.len()) {
         (Some(1), 148) => 8..116,
-        (Some(2), 92) => 8..60,
+        (Some(2), 92) => 12..60,
         (Some(3 | 4), length) if length >= 32 => 8..length,
         (_, length) => 0..length,
     };
