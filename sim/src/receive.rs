@@ -35,6 +35,8 @@ pub struct Opening {
     key: Option<PublicKey>,
     packets: Vec<Incoming>,
     originals: Vec<Datagram>,
+    /// Which were dropped by `admit`, and judged then: what was known of the sender may be forgotten by the commit.
+    refused: Vec<bool>,
     buffer: Vec<u8>,
     spans: Vec<Span>,
     from: SocketAddr,
@@ -141,12 +143,14 @@ impl Node {
         let commit_at = open_at + shared.random.below(self.hold + 1);
         let from = run[0].from;
         let originals = run;
+        let refused = packets.iter().map(|packet| !packet.is_wanted()).collect();
         let opened = false;
         self.opening.push_back(Opening {
             job,
             key,
             packets,
             originals,
+            refused,
             buffer,
             spans,
             from,
@@ -178,7 +182,7 @@ impl Node {
         let sender = opening.key.and_then(|key| shared.owners.get(&key).copied());
         let mut accepted = false;
         let entries = opening.packets.iter().zip(&opening.spans).zip(&opening.originals);
-        for ((packet, span), original) in entries {
+        for (((packet, span), original), _) in entries.zip(&opening.refused).filter(|(_, refused)| !**refused) {
             let verdict = packet.verdict();
             let text = &opening.buffer[span.start + 16..span.start + span.len - 16];
             match verdict {
