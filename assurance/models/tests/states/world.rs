@@ -329,7 +329,7 @@ impl World {
                 self.broken.get_or_insert("5.4.6: a packet is delivered once");
             }
             self.achieved[0] += 1;
-            self.keepalive_owed[end].get_or_insert(self.now.after(10 * SECOND));
+            self.keepalive_owed[end].get_or_insert_with(|| self.now.after(10 * SECOND));
         }
         for datagram in out.sent {
             self.went_out(end, &datagram);
