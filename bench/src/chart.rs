@@ -12,7 +12,7 @@ const PANEL: usize = WIDTH / COLUMNS;
 const LABEL: usize = 120;
 const BAR: usize = 270;
 const LINE: usize = 20;
-const HEAD: usize = 44;
+const HEAD: usize = 54;
 
 /// The lines of the table that are drawn.
 const DRAWN: [(&str, &str); 6] = [
@@ -58,12 +58,18 @@ impl Panel {
     fn draw(&self, svg: &mut String, left: usize, top: usize) {
         let most = self.bars.iter().map(|(_, value)| *value).fold(0.0, f64::max);
         let better = match self.row.more_is_better {
-            Some(true) => " (more is better)",
-            Some(false) => " (less is better)",
+            Some(true) => "more is better",
+            Some(false) => "less is better",
             None => "",
         };
-        let title = format!("{}{better}", self.row.title);
-        let _ = writeln!(svg, "<text x=\"{}\" y=\"{}\" font-weight=\"bold\">{title}</text>", left + 12, top + 26);
+        let (x, title) = (left + 12, self.row.title);
+        let _ = writeln!(
+            svg,
+            "<text x=\"{x}\" y=\"{}\" font-weight=\"bold\">{title}</text>\
+             <text x=\"{x}\" y=\"{}\" font-size=\"11\" fill=\"#5b6470\">{better}</text>",
+            top + 26,
+            top + 42
+        );
         for (at, (subject, value)) in self.bars.iter().enumerate() {
             let y = top + HEAD + at * LINE;
             let length = if most > 0.0 { value / most * BAR as f64 } else { 0.0 };
