@@ -3,9 +3,11 @@
 //! so that libFuzzer, which looks for new ways through the code, and the ordinary tests, which replay what it found, see the
 //! same.
 
+mod aead;
 mod device;
 mod offload;
 
+pub use aead::aead;
 pub use device::device;
 pub use offload::offload;
 
@@ -20,7 +22,8 @@ use kerntun_uapi::{DeviceState, Request, RequestError};
 pub type Target = fn(&[u8]);
 
 /// All of them, by the names of their corpora.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
+    ("aead", aead),
     ("configuration", configuration),
     ("device", device),
     ("messages", messages),
