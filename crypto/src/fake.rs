@@ -207,8 +207,10 @@ impl Mixer {
     }
 }
 
+/// Twice, as the first product leaves a difference in the highest bits alone, where a second one could undo it.
 const fn step(lane: u64, word: u64) -> u64 {
-    (lane ^ word).wrapping_mul(GOLDEN).rotate_left(29)
+    let mixed = (lane ^ word).wrapping_mul(GOLDEN);
+    (mixed ^ (mixed >> 32)).wrapping_mul(GOLDEN).rotate_left(29)
 }
 
 /// A permutation of words under which neighbours become strangers (the output function of `SplitMix64`).
