@@ -42,8 +42,8 @@ impl Script<'_> {
     }
 }
 
-/// A schedule of calls with datagrams lost, repeated, changed and made up: nothing panics, locks keep their order, every
-/// datagram is accounted for, no counter is used twice under a session, and once it is over packets come through again.
+/// A schedule of calls with datagrams lost, repeated, changed and made up: nothing panics, locks keep their order, no datagram
+/// is both delivered and dropped, and no counter is used twice under a session.
 pub fn device(input: &[u8]) {
     let now = Instant::from_nanos(1_000_000_000_000);
     let ends = [end(0, 0, now), end(1, 0, now)];

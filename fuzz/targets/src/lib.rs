@@ -35,19 +35,25 @@ pub const TARGETS: [(&str, Target); 7] = [
 /// A datagram: what is read of it is written as it was, and only one kind of message claims it.
 pub fn messages(input: &[u8]) {
     let kind = input.first_chunk().and_then(|prefix| Kind::of(*prefix, input.len()));
+    // Restated from the paper, section 5.4.2 to 5.4.6.
+    let expected = match (input, input.len()) {
+        ([1, 0, 0, 0, ..], 148) => Some(Kind::Initiation),
+        ([2, 0, 0, 0, ..], 92) => Some(Kind::Response),
+        ([3, 0, 0, 0, ..], 64) => Some(Kind::CookieReply),
+        ([4, 0, 0, 0, ..], 32..) => Some(Kind::Data),
+        _ => None,
+    };
+    assert_eq!(kind, expected);
     let macs = Macs::of(input);
     assert_eq!(macs.is_some(), input.len() >= 32);
     if let Some(message) = input.first_chunk().and_then(Initiation::parse) {
         assert_eq!(message.to_bytes()[..116], input[..116]);
-        assert!(input.len() != 148 || kind == Some(Kind::Initiation));
     }
     if let Some(message) = input.first_chunk().and_then(Response::parse) {
         assert_eq!(message.to_bytes()[..60], input[..60]);
-        assert!(input.len() != 92 || kind == Some(Kind::Response));
     }
     if let Some(message) = input.first_chunk().and_then(CookieReply::parse) {
         assert_eq!(message.to_bytes(), input[..64]);
-        assert!(input.len() != 64 || kind == Some(Kind::CookieReply));
     }
     let header = input.first_chunk();
     let packet = header.and_then(|header| Incoming::new(header, input.len(), 0));
