@@ -7,7 +7,7 @@
 mod socket;
 mod watch;
 
-pub use socket::{Accepted, BindError, UapiSocket};
+pub use socket::{Accepted, BindError, SocketFile, UapiSocket};
 pub(crate) use socket::{connect, knock};
 pub use watch::RemovalWatch;
 
@@ -51,6 +51,11 @@ pub trait Handler: Sync {
     /// As for [`Self::get`].
     fn diagnostics(&self, answer: &mut DiagnosticsWriter<'_>) -> io::Result<()>;
 
+    /// The number of a network interface, for scopes of addresses.
+    fn interface_index(&self, name: &str) -> Option<u32> {
+        interface_index(name)
+    }
+
     /// Learns of something worth a line in the log. By default it is ignored.
     fn event(&self, _event: &Event<'_>) {}
 }
@@ -63,7 +68,7 @@ pub enum Event<'a> {
     RequestRefused(&'a RequestError),
     /// A connection ended or fell silent within a request, which was therefore ignored.
     CutOff,
-    /// Somebody who is neither root nor our own user connected; the connection was closed.
+    /// Somebody who is neither root nor the user who started us connected; the connection was closed.
     Stranger {
         /// Their user id.
         uid: u32,
@@ -78,7 +83,10 @@ impl std::fmt::Display for Event<'_> {
             Self::RequestRefused(error) => error.fmt(f),
             Self::CutOff => f.write_str("a configuration request was cut off before its empty line, and ignored"),
             Self::Stranger { uid } => {
-                write!(f, "user {uid} tried to configure the interface; only root and the daemon's own user may")
+                write!(
+                    f,
+                    "user {uid} tried to configure the interface; only root and the user who started the daemon may"
+                )
             }
             Self::Failed(error) => write!(f, "a configuration connection failed: {error}"),
         }
@@ -98,16 +106,22 @@ pub enum Ended {
 pub struct Server {
     socket: UapiSocket,
     watch: Option<RemovalWatch>,
+    /// By which connections that end wake the loop.
+    wake: (UnixStream, UnixStream),
 }
 
 impl Server {
-    /// Begins to watch the socket's file.
+    /// Begins to watch the socket's file. Everything that [`Self::run`] needs is opened here, so that a process may give up
+    /// the right to open anything in between.
     ///
     /// # Errors
-    /// When the system's limit of inotify instances or watches is reached (`fs.inotify.max_user_instances`).
+    /// When the system's limit of descriptors, or of inotify instances or watches (`fs.inotify.max_user_instances`), is reached.
     pub fn new(socket: UapiSocket) -> io::Result<Self> {
         let watch = socket.removal_watch()?;
-        Ok(Self { socket, watch })
+        let wake = UnixStream::pair()?;
+        wake.0.set_nonblocking(true)?;
+        wake.1.set_nonblocking(true)?;
+        Ok(Self { socket, watch, wake })
     }
 
     /// The socket.
@@ -122,12 +136,10 @@ impl Server {
     /// # Errors
     /// Only when the loop itself cannot go on. Failures of single connections are events.
     pub fn run(&self, handler: &dyn Handler, stop: BorrowedFd<'_>) -> io::Result<Ended> {
-        let (wake_receiver, wake_sender) = UnixStream::pair()?;
-        wake_receiver.set_nonblocking(true)?;
-        wake_sender.set_nonblocking(true)?;
+        let (wake_receiver, wake_sender) = &self.wake;
         let connections = Connections { open: Mutex::default(), wake: wake_sender };
         thread::scope(|scope| {
-            let result = self.turn_until_end(handler, stop, &wake_receiver, &connections, scope);
+            let result = self.turn_until_end(handler, stop, wake_receiver, &connections, scope);
             connections.close_all();
             result
         })
@@ -138,7 +150,7 @@ impl Server {
         handler: &'scope dyn Handler,
         stop: BorrowedFd<'_>,
         mut wake: &UnixStream,
-        connections: &'scope Connections,
+        connections: &'scope Connections<'_>,
         scope: &'scope thread::Scope<'scope, '_>,
     ) -> io::Result<Ended> {
         let mut next_id = 0_u64;
@@ -177,7 +189,7 @@ impl Server {
     fn accept_one<'scope>(
         &self,
         handler: &'scope dyn Handler,
-        connections: &'scope Connections,
+        connections: &'scope Connections<'_>,
         scope: &'scope thread::Scope<'scope, '_>,
         id: u64,
     ) {
@@ -208,7 +220,7 @@ impl Server {
 /// # Errors
 /// Those of the connection. `WouldBlock` and `TimedOut` mean that it was silent for too long.
 pub fn serve<S: Read + Write>(stream: &mut S, handler: &dyn Handler) -> io::Result<()> {
-    let mut parser = Parser::new(interface_index);
+    let mut parser = Parser::new(|name: &str| handler.interface_index(name));
     let mut buffer = Zeroizing::new([0; 16 * 1024]);
     loop {
         let count = match stream.read(buffer.as_mut_slice()) {
@@ -293,18 +305,18 @@ fn is_departure(error: &io::Error) -> bool {
 }
 
 /// The open connections. The mutex is held for a few instructions only, and never while the handler is called.
-struct Connections {
+struct Connections<'a> {
     open: Mutex<Vec<(u64, UnixStream)>>,
-    wake: UnixStream,
+    wake: &'a UnixStream,
 }
 
 /// A connection's place among the open ones, given up on drop.
 struct Place<'a> {
-    connections: &'a Connections,
+    connections: &'a Connections<'a>,
     id: u64,
 }
 
-impl Connections {
+impl Connections<'_> {
     fn add(&self, id: u64, stream: &UnixStream) -> io::Result<Place<'_>> {
         let stream = stream.try_clone()?;
         self.open.lock().unwrap_or_else(PoisonError::into_inner).push((id, stream));
@@ -329,6 +341,7 @@ impl Drop for Place<'_> {
         open.retain(|(id, _)| *id != self.id);
         drop(open);
         // A full pipe means that the loop is going to wake up anyway.
-        let _ = (&self.connections.wake).write(&[1]);
+        let mut wake = self.connections.wake;
+        let _ = wake.write(&[1]);
     }
 }

@@ -25,12 +25,14 @@ const BACKLOG: i32 = 64;
 #[derive(Debug)]
 pub struct UapiSocket {
     listener: UnixListener,
-    place: Option<Place>,
+    file: Option<SocketFile>,
+    /// Whoever made or adopted it, whatever user this process becomes later.
+    owner: u32,
 }
 
-/// The file of a socket, by path and identity.
+/// The file of a socket, by path and identity. Dropping it removes the file if it is still the same one.
 #[derive(Debug)]
-struct Place {
+pub struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
 }
@@ -38,7 +40,7 @@ struct Place {
 /// Who was at the door.
 #[derive(Debug)]
 pub enum Accepted {
-    /// Root or our own user. Reads and writes block.
+    /// Root or the user who made the socket. Reads and writes block.
     Connection(UnixStream),
     /// Somebody else; the connection is closed already.
     Stranger {
@@ -104,8 +106,8 @@ impl UapiSocket {
         let io_error = |doing, error| BindError::Io { doing, path: path.clone(), error };
         let fd = listen_at(&path).map_err(|error| io_error("create the socket", error.into()))?;
         let metadata = fs::symlink_metadata(&path).map_err(|error| io_error("look at the new socket", error))?;
-        let place = Place { path: path.clone(), identity: identity(&metadata) };
-        let socket = Self { listener: UnixListener::from(fd), place: Some(place) };
+        let file = SocketFile { path: path.clone(), identity: identity(&metadata) };
+        let socket = Self { listener: UnixListener::from(fd), file: Some(file), owner: geteuid().as_raw() };
         if metadata.mode() & 0o777 != 0o600 {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
                 .map_err(|error| io_error("protect the new socket", error))?;
@@ -125,10 +127,10 @@ impl UapiSocket {
         if !listens || !stream {
             return Err(BindError::NotListening);
         }
-        let place = address.path().filter(|path| path.is_absolute()).and_then(|path| {
+        let file = address.path().filter(|path| path.is_absolute()).and_then(|path| {
             let metadata = fs::symlink_metadata(path).ok()?;
             let identity = identity(&metadata);
-            metadata.file_type().is_socket().then(|| Place { path: path.to_owned(), identity })
+            metadata.file_type().is_socket().then(|| SocketFile { path: path.to_owned(), identity })
         });
         let io_error =
             |error| BindError::Io { doing: "take over the socket", path: PathBuf::from("WG_UAPI_FD"), error };
@@ -136,23 +138,29 @@ impl UapiSocket {
         nix::fcntl::fcntl(&fd, flags).map_err(|error| io_error(error.into()))?;
         let listener = UnixListener::from(fd);
         listener.set_nonblocking(true).map_err(io_error)?;
-        Ok(Self { listener, place })
+        Ok(Self { listener, file, owner: geteuid().as_raw() })
     }
 
-    /// Gives the listening descriptor away, and the file with it: for handing over to another process, which
-    /// [adopts](Self::adopt) it. Connections that come in the meantime wait.
-    ///
-    /// # Errors
-    /// When there are too many open files; the file is then left as a stale one.
-    pub fn release(mut self) -> io::Result<OwnedFd> {
-        self.place = None;
-        self.listener.try_clone().map(OwnedFd::from)
+    /// Takes descriptor and file apart: for handing the descriptor to another process, which [adopts](Self::adopt) it, and
+    /// keeping the file here. Connections that come in the meantime wait.
+    #[must_use]
+    pub fn split(self) -> (OwnedFd, Option<SocketFile>) {
+        (self.listener.into(), self.file)
+    }
+
+    /// Leaves the file, if there is one, to whoever else looks after it: it is neither watched nor removed.
+    #[must_use]
+    pub fn without_file(mut self) -> Self {
+        if let Some(file) = self.file.take() {
+            file.leave();
+        }
+        self
     }
 
     /// The socket's file; `None` for an adopted one without.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
-        self.place.as_ref().map(|place| place.path.as_path())
+        self.file.as_ref().map(SocketFile::path)
     }
 
     /// Takes the next waiting connection, never blocking. The descriptor is readable when there is one.
@@ -173,17 +181,13 @@ impl UapiSocket {
         };
         // The modes of file and directory say the same; this holds even where somebody has loosened them.
         let uid = sys::getsockopt(&stream, sockopt::PeerCredentials)?.uid();
-        if uid == 0 || uid == geteuid().as_raw() {
-            Ok(Accepted::Connection(stream))
-        } else {
-            Ok(Accepted::Stranger { uid })
-        }
+        if uid == 0 || uid == self.owner { Ok(Accepted::Connection(stream)) } else { Ok(Accepted::Stranger { uid }) }
     }
 
     /// Whether the file is still there and still ours. Always true without a file.
     #[must_use]
     pub fn is_in_place(&self) -> bool {
-        self.place.as_ref().is_none_or(Place::is_ours)
+        self.file.as_ref().is_none_or(SocketFile::is_in_place)
     }
 
     /// Watches the file; `None` without a file.
@@ -191,7 +195,7 @@ impl UapiSocket {
     /// # Errors
     /// When inotify's limits are reached, or the directory is gone already.
     pub fn removal_watch(&self) -> io::Result<Option<RemovalWatch>> {
-        self.path().and_then(Path::parent).map(RemovalWatch::new).transpose()
+        self.file.as_ref().map(SocketFile::removal_watch).transpose()
     }
 }
 
@@ -201,18 +205,40 @@ impl AsFd for UapiSocket {
     }
 }
 
-impl Drop for UapiSocket {
-    fn drop(&mut self) {
-        if let Some(place) = self.place.as_ref().filter(|place| place.is_ours()) {
-            // If it cannot be removed, the next start finds it stale and removes it then.
-            let _ = fs::remove_file(&place.path);
-        }
+impl SocketFile {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it is still there and still the same.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|metadata| identity(&metadata) == self.identity)
+    }
+
+    /// Watches it.
+    ///
+    /// # Errors
+    /// When inotify's limits are reached, or the directory is gone already.
+    pub fn removal_watch(&self) -> io::Result<RemovalWatch> {
+        RemovalWatch::new(self.path.parent().unwrap_or(&self.path))
+    }
+
+    /// Does not remove it.
+    fn leave(mut self) {
+        // No file has this number.
+        self.identity = (0, 0);
     }
 }
 
-impl Place {
-    fn is_ours(&self) -> bool {
-        fs::symlink_metadata(&self.path).is_ok_and(|metadata| identity(&metadata) == self.identity)
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if self.is_in_place() {
+            // If it cannot be removed, the next start finds it stale and removes it then.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
