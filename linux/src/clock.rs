@@ -1,4 +1,4 @@
-//! The two clocks: one for durations that counts sleep, one for the date.
+//! The clocks: one for durations that counts sleep, one that does not, one for the date.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,6 +8,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 #[must_use]
 pub fn boottime() -> u64 {
     [libc::CLOCK_BOOTTIME, libc::CLOCK_MONOTONIC].into_iter().find_map(read_clock).unwrap_or(0)
+}
+
+/// Nanoseconds since boot, time asleep not included (`CLOCK_MONOTONIC`); zero if the kernel refuses, which no Linux does.
+#[must_use]
+pub fn monotonic() -> u64 {
+    read_clock(libc::CLOCK_MONOTONIC).unwrap_or(0)
 }
 
 /// The date, as time since 1970-01-01 UTC; zero if the clock stands before that.

@@ -12,6 +12,8 @@ const SIOCGIFFLAGS: libc::Ioctl = 0x8913;
 const SIOCSIFFLAGS: libc::Ioctl = 0x8914;
 const SIOCGIFMTU: libc::Ioctl = 0x8921;
 const SIOCSIFMTU: libc::Ioctl = 0x8922;
+/// The one request of [`InterfaceNames`].
+pub const SIOCGIFINDEX: u32 = 0x8933;
 
 /// Longest interface name in bytes (`IFNAMSIZ` without its terminating zero).
 pub const MAX_NAME: usize = 15;
@@ -123,6 +125,39 @@ impl Interface {
         // SAFETY: all SIOC?IF* requests take a pointer to `ifreq` and fill it with integers.
         unsafe { sys::ioctl(self.control.as_fd(), code, &mut request) }?;
         Ok(request)
+    }
+}
+
+/// A handle to look up interfaces by name, for a process that may not open anything later. It sees the network namespace it
+/// was made in.
+#[derive(Debug)]
+pub struct InterfaceNames {
+    socket: OwnedFd,
+}
+
+impl InterfaceNames {
+    /// A handle for the namespace of the calling thread.
+    ///
+    /// # Errors
+    /// Where there is neither IPv4 nor IPv6, or out of descriptors.
+    pub fn new() -> io::Result<Self> {
+        // Unlike a socket of another family, an unconnected UDP socket opens no way that its holder does not have anyway.
+        let open = |domain| sys::socket(domain, libc::SOCK_DGRAM, libc::IPPROTO_UDP);
+        Ok(Self { socket: open(libc::AF_INET).or_else(|_| open(libc::AF_INET6))? })
+    }
+
+    /// The number of the interface with this name, if there is one.
+    #[must_use]
+    pub fn index_of(&self, name: &str) -> Option<u32> {
+        if !name_is_valid(name) {
+            return None;
+        }
+        let mut request = empty_request();
+        set_request_name(&mut request, name);
+        // SAFETY: SIOCGIFINDEX takes a pointer to `ifreq` and fills in an integer.
+        unsafe { sys::ioctl(self.socket.as_fd(), SIOCGIFINDEX as libc::Ioctl, &mut request) }.ok()?;
+        // SAFETY: the kernel has just filled in this member.
+        u32::try_from(unsafe { request.ifr_ifru.ifru_ifindex }).ok().filter(|index| *index != 0)
     }
 }
 
