@@ -4,6 +4,7 @@ use kerntun_lab::Trouble;
 use nix::time::clock_getcpuclockid;
 use nix::unistd::Pid;
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Processor time of the whole machine since it started.
@@ -35,28 +36,49 @@ impl Machine {
     }
 }
 
-/// Processor time of a process and all its threads, those that have ended included.
+/// Processor time of a process, of those it started, and of all their threads, those that have ended included.
 pub(crate) fn of_process(process: u32) -> Result<Duration, Trouble> {
     let clock = clock_getcpuclockid(Pid::from_raw(process.cast_signed()));
     let time = clock.and_then(|clock| clock.now()).map_err(|error| gone(process, error.desc()))?;
-    Ok(Duration::from(time))
+    children(process)?.into_iter().try_fold(Duration::from(time), |sum, child| Ok(sum + of_process(child)?))
 }
 
-/// How often the threads of a process have gone to sleep: each time is a wake-up.
+/// How often the threads of a process and of those it started have gone to sleep: each time is a wake-up.
 pub(crate) fn sleeps(process: u32) -> Result<u64, Trouble> {
-    let fail = |error: std::io::Error| gone(process, error);
     let mut sum = 0;
-    for thread in fs::read_dir(format!("/proc/{process}/task")).map_err(fail)? {
-        let status = fs::read_to_string(thread.map_err(fail)?.path().join("status")).map_err(fail)?;
+    for thread in threads(process)? {
+        let status = fs::read_to_string(thread.join("status")).map_err(|error| gone(process, error))?;
         sum += field(&status, "voluntary_ctxt_switches:").unwrap_or_default();
     }
-    Ok(sum)
+    children(process)?.into_iter().try_fold(sum, |sum, child| Ok(sum + sleeps(child)?))
 }
 
-/// Memory of a process that is really there, in KiB.
+/// Memory of a process and of those it started that is really there, in KiB. What it shares with them, the program
+/// above all, is counted with them.
 pub(crate) fn resident(process: u32) -> Result<u64, Trouble> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).map_err(|error| gone(process, error))?;
-    field(&status, "VmRSS:").ok_or_else(|| gone(process, "it has no memory"))
+    let children = children(process)?;
+    let file = if children.is_empty() { "status" } else { "smaps_rollup" };
+    let text = fs::read_to_string(format!("/proc/{process}/{file}")).map_err(|error| gone(process, error))?;
+    let own = match children[..] {
+        [] => field(&text, "VmRSS:"),
+        _ => field(&text, "Private_Clean:").zip(field(&text, "Private_Dirty:")).map(|(clean, dirty)| clean + dirty),
+    };
+    let own = own.ok_or_else(|| gone(process, "it has no memory"))?;
+    children.into_iter().try_fold(own, |sum, child| Ok(sum + resident(child)?))
+}
+
+/// Directories of its threads.
+fn threads(process: u32) -> Result<Vec<PathBuf>, Trouble> {
+    let fail = |error: std::io::Error| gone(process, error);
+    let entries = fs::read_dir(format!("/proc/{process}/task")).map_err(fail)?;
+    entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().map_err(fail)
+}
+
+/// Those it started and that still run.
+fn children(process: u32) -> Result<Vec<u32>, Trouble> {
+    let list = |thread: PathBuf| fs::read_to_string(thread.join("children")).unwrap_or_default();
+    let lists: Vec<String> = threads(process)?.into_iter().map(list).collect();
+    Ok(lists.iter().flat_map(|list| list.split_whitespace()).filter_map(|child| child.parse().ok()).collect())
 }
 
 fn field(status: &str, name: &str) -> Option<u64> {

@@ -63,6 +63,10 @@ pub(crate) struct Args {
     #[arg(short, long, requires = "interface")]
     foreground: bool,
 
+    /// Refuse to serve where a layer of the sandbox is missing (with INTERFACE)
+    #[arg(long, requires = "interface")]
+    require_sandbox: bool,
+
     /// The interface to serve, as wireguard-go
     #[arg(value_name = "INTERFACE", hide = true)]
     interface: Option<String>,
@@ -112,7 +116,7 @@ pub(crate) fn dispatch(args: Args) -> Result<ExitCode, Failure> {
         Some(Command::Genpsk) => keys::genpsk(),
         Some(Command::Run(args)) => run::run(&args),
         None => match args.interface {
-            Some(interface) => run::serve(&interface, args.foreground),
+            Some(interface) => run::serve(&interface, args.foreground, args.require_sandbox),
             None => Err(Failure::usage("no command and no interface is given").help("see 'kerntun --help'")),
         },
     }
@@ -141,6 +145,8 @@ mod tests {
             assert!(args.command.is_none(), "{line}");
         }
         assert_eq!(parse("kerntun --version").unwrap_err().kind(), clap::error::ErrorKind::DisplayVersion);
+        assert!(parse("kerntun --require-sandbox wg0").unwrap().require_sandbox);
+        assert!(parse("kerntun --require-sandbox").is_err());
         assert!(parse("kerntun -f").is_err());
         assert!(parse("kerntun wg0 wg1").is_err());
     }
@@ -149,7 +155,9 @@ mod tests {
     fn an_interface_called_like_a_command_needs_run() {
         assert!(parse("kerntun up").is_err());
         let args = parse("kerntun run up").unwrap();
-        assert!(matches!(args.command, Some(Command::Run(run::Args { interface })) if interface == "up"));
+        assert!(
+            matches!(args.command, Some(Command::Run(run::Args { interface, require_sandbox: false })) if interface == "up")
+        );
     }
 
     #[test]

@@ -6,10 +6,12 @@ use crate::netlink::Netlink;
 use crate::netlink::link::Link;
 use kerntun_config::{AllowedIp, Config, InterfaceName, Key};
 use kerntun_uapi::{
-    AllowedIpChange, Client, ClientError, DeviceState, Errno, KeyChange, PeerChange, PeerState, PublicKey, SecretKey,
-    SetRequest,
+    AllowedIpChange, Client, ClientError, DeviceState, DiagnosticEntry, Errno, KeyChange, PeerChange, PeerState,
+    PublicKey, SecretKey, Section, SetRequest,
 };
 use std::net::SocketAddr;
+use std::thread::sleep;
+use std::time::Duration;
 
 /// The interface and the way to talk to it.
 #[derive(Debug, Clone)]
@@ -76,6 +78,14 @@ impl Device {
         }
     }
 
+    /// Waits until it knows that its interface was brought up, so that no packet after this is one too early. The kernel knows
+    /// at once, a daemon after a moment; other daemons than ours do not say.
+    pub(crate) fn wait_until_up(&self) {
+        if let (Self::Daemon(_), Ok(client)) = (self, self.client()) {
+            wait_until_up(&client);
+        }
+    }
+
     /// Its name.
     pub(crate) const fn name(&self) -> &InterfaceName {
         match self {
@@ -85,6 +95,19 @@ impl Device {
 
     fn client(&self) -> Result<Client, Failure> {
         Ok(Client::new(uapi_name(self.name())?))
+    }
+}
+
+/// As [`Device::wait_until_up`]; for a second at most.
+pub(crate) fn wait_until_up(client: &Client) {
+    const PAUSE: Duration = Duration::from_millis(1);
+    let is_down =
+        |entry: &DiagnosticEntry| (&entry.section, &*entry.name, &*entry.value) == (&Section::Device, "up", "no");
+    for _ in 0..1000 {
+        match client.diagnostics() {
+            Ok(Some(entries)) if entries.iter().any(is_down) => sleep(PAUSE),
+            _ => return,
+        }
     }
 }
 

@@ -4,6 +4,11 @@ use crate::args::COMMANDS;
 use crate::failure::Failure;
 use kerntun_config::InterfaceName;
 use kerntun_daemon::{Mode, Options};
+use nix::unistd::{AccessFlags, access};
+use std::env;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What `kerntun run` takes.
@@ -12,42 +17,64 @@ use std::process::ExitCode;
 Ends on Ctrl-C, SIGTERM, or when the interface is deleted, and leaves nothing behind.
 
 Environment:
-  LOG_LEVEL           verbose, info, error or silent [info]
-  WG_TUN_FD           number of an open TUN queue to use instead of making one
-  WG_UAPI_FD          number of a listening configuration socket to use instead of making one
-  KERNTUN_WORKERS     number of data workers [one per processor, at most 8]
-  KERNTUN_OFFLOAD     off: no segmentation offloads, in case a device lies about them
-  KERNTUN_STAMP_FILE  where to remember the greatest timestamp sent, in case the clock is set back")]
+  LOG_LEVEL                verbose, info, error or silent [info]
+  WG_TUN_FD                number of an open TUN queue to use instead of making one
+  WG_UAPI_FD               number of a listening configuration socket to use instead of making one
+  KERNTUN_WORKERS          number of data workers [one per processor, at most 8]
+  KERNTUN_OFFLOAD          off: no segmentation offloads, in case a device lies about them
+  KERNTUN_STAMP_FILE       where to remember the greatest timestamp sent, in case the clock is set back
+                           [/var/lib/kerntun/INTERFACE.stamp]; empty for nowhere
+  KERNTUN_REQUIRE_SANDBOX  1: as --require-sandbox")]
 pub(crate) struct Args {
     /// The interface to make and serve
     pub(crate) interface: String,
+
+    /// Refuse to serve where a layer of the sandbox is missing
+    #[arg(long)]
+    pub(crate) require_sandbox: bool,
 }
+
+/// Where the daemon remembers the greatest timestamp it sent, so that a clock that was set back does not lock it out.
+const STAMPS: &str = "/var/lib/kerntun";
 
 /// `kerntun run`: serves an interface in the foreground until it is told to end.
 ///
 /// # Errors
 /// See [`serve`].
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    serve(&args.interface, true)
+    serve(&args.interface, true, args.require_sandbox)
 }
 
 /// `kerntun [-f] IFNAME`: what wireguard-go does when called so.
 ///
 /// # Errors
 /// When the name is none, or the daemon cannot start.
-pub(crate) fn serve(interface: &str, foreground: bool) -> Result<ExitCode, Failure> {
+pub(crate) fn serve(interface: &str, foreground: bool, require_sandbox: bool) -> Result<ExitCode, Failure> {
     let interface = InterfaceName::new(interface).map_err(|error| {
         Failure::usage(format!("'{}' is neither a command nor an interface: {error}", interface.escape_debug()))
             .help("see 'kerntun --help' for the commands")
     })?;
     let mode = if foreground { Mode::Foreground } else { Mode::Background };
-    let options = Options::from_environment(interface.as_str(), mode);
-    options.and_then(kerntun_daemon::run).map_err(|error| Failure::new(error.to_string()))?;
+    let fail = |error: kerntun_daemon::Error| Failure::new(error.to_string());
+    let mut options = Options::from_environment(interface.as_str(), mode).map_err(fail)?;
+    options.require_sandbox |= require_sandbox;
+    if env::var_os("KERNTUN_STAMP_FILE").is_none() {
+        options.stamp_file = stamp_file(interface.as_str());
+    }
+    kerntun_daemon::run(options).map_err(fail)?;
     if let Some(command) = meant(interface.as_str()).filter(|_| !foreground) {
         eprintln!("note: this serves an interface called '{interface}'. If you meant the command '{command}':");
         eprintln!("      ip link delete {interface}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The file for an interface's greatest timestamp, if it can be had.
+fn stamp_file(interface: &str) -> Option<PathBuf> {
+    let directory = Path::new(STAMPS);
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).ok()?;
+    access(directory, AccessFlags::W_OK).ok()?;
+    Some(directory.join(format!("{interface}.stamp")))
 }
 
 /// The command that a mistyped one was perhaps meant to be. As with wireguard-go, any word is an interface's name.

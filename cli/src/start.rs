@@ -18,10 +18,6 @@ use std::time::Duration;
 /// The variable with which wg-quick(8) is told of another daemon. Set, it decides here too.
 const OTHER_DAEMON: &str = "WG_QUICK_USERSPACE_IMPLEMENTATION";
 
-/// Where our daemon remembers the greatest timestamp it sent, so that a clock that was set back does not lock it out.
-const STAMP_FILE: &str = "KERNTUN_STAMP_FILE";
-const STAMPS: &str = "/var/lib/kerntun";
-
 /// How long a daemon may take to end and to clean up after its interface is gone.
 const END: Duration = Duration::from_secs(5);
 
@@ -45,11 +41,7 @@ pub(crate) fn create(netlink: &mut Netlink, name: &InterfaceName) -> Result<Devi
     }
     let program = daemon()?;
     let shown = program.display();
-    let mut command = Command::new(&program);
-    if env::var_os(STAMP_FILE).is_none() && fs::create_dir_all(STAMPS).is_ok() {
-        command.env(STAMP_FILE, PathBuf::from(STAMPS).join(format!("{name}.stamp")));
-    }
-    let status = command
+    let status = Command::new(&program)
         .arg(name.as_str())
         // Ctrl-C is for us. What is to be undone is undone in our order.
         .process_group(0)

@@ -105,6 +105,7 @@ impl<'a> Up<'a> {
 
         let state = device.state()?;
         self.set_up(&link, &state)?;
+        device.wait_until_up();
         self.interrupt.check()?;
         if dns::wanted(interface) {
             dns::set(name, interface)?;

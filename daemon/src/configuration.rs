@@ -7,7 +7,7 @@ use kerntun_engine::config::{self, AllowedIpChange, Change, ConfigError};
 use kerntun_engine::routes;
 use kerntun_engine::secret::{PublicKey, Secret};
 use kerntun_engine::time::{Instant, SECOND};
-use kerntun_linux::{BindError, Bound};
+use kerntun_linux::{BindError, Bound, InterfaceNames};
 use kerntun_uapi::server::Event;
 use kerntun_uapi::{
     AllowedIp, DiagnosticsWriter, Errno, GetWriter, Handler, KeyChange, PeerChange, PeerState, SecretKey, SetRequest,
@@ -20,6 +20,7 @@ use std::time::Duration;
 /// The answers to configuration requests.
 pub(crate) struct Configurator<'d> {
     shared: &'d Shared,
+    names: &'d InterfaceNames,
     /// One change at a time, ports and marks included.
     changing: Mutex<()>,
     /// Calendar time at the zero of the engine's clock. Kept while it is about right, so that the time of a handshake
@@ -37,8 +38,8 @@ enum Refusal {
 }
 
 impl<'d> Configurator<'d> {
-    pub(crate) fn new(shared: &'d Shared) -> Self {
-        Self { shared, changing: Mutex::new(()), epoch: Mutex::new(Duration::ZERO) }
+    pub(crate) fn new(shared: &'d Shared, names: &'d InterfaceNames) -> Self {
+        Self { shared, names, changing: Mutex::new(()), epoch: Mutex::new(Duration::ZERO) }
     }
 
     /// The interface came up: it needs a port, and the peers' timers start.
@@ -173,6 +174,10 @@ impl Handler for Configurator<'_> {
 
     fn diagnostics(&self, answer: &mut DiagnosticsWriter<'_>) -> io::Result<()> {
         status::diagnostics(self.shared, answer)
+    }
+
+    fn interface_index(&self, name: &str) -> Option<u32> {
+        self.names.index_of(name)
     }
 
     fn event(&self, event: &Event<'_>) {

@@ -1,37 +1,35 @@
-//! The control thread: builds everything up, listens to signals and to what happens to the interface, takes it all down.
+//! The server's control thread: builds everything up, locks the process up, listens to signals and to the keeper, takes it
+//! all down.
 
-use crate::background::Ready;
+use crate::again;
 use crate::configuration::Configurator;
 use crate::device::{Engine, Shared, now, wall};
 use crate::error::{Error, system};
 use crate::handshakes::{self, Inbox};
+use crate::lifeline::{Lifeline, Notice, Word};
 use crate::opening::{Opened, offload_of};
 use crate::options::Options;
+use crate::sandbox::{self, Role};
+use crate::signals::Signals;
 use crate::sockets::Ports;
 use crate::stamps::Stamps;
 use crate::status::Status;
 use crate::worker::Worker;
 use kerntun_crypto::Fast;
 use kerntun_host::UserHost;
-use kerntun_linux::{LinkEvent, NetlinkWatch, Poller, Tun, TunError, Waker};
-use kerntun_uapi::Server;
+use kerntun_linux::{InterfaceNames, LinkEvent, Poller, TunError, TunQueue, Waker, take_inherited};
 use kerntun_uapi::server::Ended;
+use kerntun_uapi::{InterfaceName, Server};
 use parking_lot::Mutex;
-use rustix::fs::Mode;
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit, umask};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::io;
+use std::os::fd::{AsFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-const LINK: u64 = 0;
+const LIFELINE: u64 = 0;
 /// Each signal has a pipe of its own; the token is `SIGNALS` and its position.
 const SIGNALS: u64 = 1;
-
-/// Signals that end the daemon in good order, with their names.
-const ENDING_SIGNALS: [(i32, &str); 3] = [(SIGTERM, "SIGTERM"), (SIGINT, "SIGINT"), (SIGHUP, "SIGHUP")];
 
 /// Why the daemon ends.
 #[derive(Debug)]
@@ -42,6 +40,8 @@ pub(crate) enum Ending {
     Deleted,
     /// The configuration socket or its directory was removed, which by the protocol's rules asks for it.
     SocketRemoved,
+    /// There is nobody left who would clean up.
+    KeeperGone,
     /// It cannot go on.
     Failed(Error),
 }
@@ -84,65 +84,87 @@ impl Ends {
     }
 }
 
-/// Serves an interface until it ends.
-pub(crate) fn serve(options: Options) -> Result<(), Error> {
-    let mut ready = Ready::take(&options)?;
-    let prepared = prepare(&options);
-    ready.tell(&prepared);
-    prepared?.serve()
+/// Serves an interface until it ends, and then the process with it: why, is told to the keeper at the other end of `lifeline`.
+pub(crate) fn serve(options: &Options, lifeline: RawFd) -> ! {
+    again::take_name();
+    let served = take_inherited(lifeline).map(Lifeline::take).map_err(system("take over the connection to the keeper"));
+    let code = match served {
+        Ok(lifeline) => match prepare(options).and_then(|prepared| prepared.serve(&lifeline)) {
+            Ok(()) => 0,
+            Err(error) => {
+                lifeline.say(&Word::Failed(error.to_string()));
+                1
+            }
+        },
+        Err(error) => {
+            tracing::error!("{error}");
+            1
+        }
+    };
+    std::process::exit(code)
 }
 
-/// Everything that may fail for a reason a person can mend, done.
+/// Everything that needs rights, and everything that may fail for a reason a person can mend, done.
 struct Prepared {
-    opened: Opened,
-    engine: Engine,
+    queues: Vec<TunQueue>,
+    name: InterfaceName,
+    shared: Shared,
+    server: Server,
+    names: InterfaceNames,
     stamps: Stamps,
-    watch: NetlinkWatch,
-    signals: Vec<(UnixStream, &'static str)>,
-    workers: usize,
-    ports: Ports,
+    signals: Signals,
+    control: Poller,
+    handshakes: Poller,
+    workers: Vec<Poller>,
+    stop: (UnixStream, UnixStream),
 }
 
 fn prepare(options: &Options) -> Result<Prepared, Error> {
-    keep_secrets()?;
-    // Before there is anything to leave behind.
-    let signals = listen_to_signals()?;
+    sandbox::keep_private()?;
+    let signals = Signals::listen()?;
     let engine = Engine::new(UserHost::new(Fast::new()).holding()).map_err(|error| Error::Engine(error.into()))?;
     // Until it is known to be up. Nothing is configured, so nothing is stopped by it.
     engine.configure(|configuration| configuration.down());
     let stamps = Stamps::open(options.stamp_file.clone(), &engine, wall(), now())?;
-    let opened = Opened::open(options)?;
-    let watch = NetlinkWatch::open(opened.tun.interface.index()).map_err(system("watch the interface"))?;
+    let Opened { tun, socket, name } = Opened::open(options)?;
+    let server = Server::new(socket).map_err(system("watch the configuration socket"))?;
+    let names = InterfaceNames::new().map_err(system("make a UDP socket"))?;
+    let stop = UnixStream::pair().map_err(system("make a socket pair"))?;
     // A queue that nobody reads would swallow its share of the packets.
-    let workers = options.worker_count().max(opened.tun.queues.len());
-    let ports = Ports::new(workers, options.udp_offload, options.ipv6);
-    Ok(Prepared { opened, engine, stamps, watch, signals, workers, ports })
+    let count = options.worker_count().max(tun.queues.len());
+    let poller = || Poller::new().map_err(system("make an epoll descriptor"));
+    let (control, handshakes) = (poller()?, poller()?);
+    let workers = (0..count).map(|_| poller()).collect::<Result<Vec<_>, _>>()?;
+    let mtu = tun.interface.mtu().map_err(system("ask for the MTU"))?;
+    let offload = offload_of(&tun);
+    let ports = Ports::new(count, options.udp_offload, options.ipv6);
+    let (inbox, ends) = (Inbox::new(handshakes.waker()), Ends::new(control.waker()));
+    let wakers = workers.iter().map(Poller::waker).collect();
+    let queues = tun.queues;
+    // With the right to configure the network a netlink socket is too much to leave to whoever may take over.
+    drop(tun.interface);
+    let sandbox = sandbox::enter(&Role::Server);
+    sandbox.log();
+    sandbox.satisfy(options)?;
+    let status = Status::new(offload, queues.len(), count, sandbox);
+    let shared = Shared::new(engine, ports, inbox, ends, status, to_usize(mtu), wakers);
+    Ok(Prepared { queues, name, shared, server, names, stamps, signals, control, handshakes, workers, stop })
 }
 
 impl Prepared {
-    fn serve(self) -> Result<(), Error> {
-        let Self { opened: Opened { tun, socket, name }, engine, stamps, watch, signals, workers, ports } = self;
-        let poller = || Poller::new().map_err(system("make an epoll descriptor"));
-        let control = poller()?;
-        let handshake_poller = poller()?;
-        let pollers = (0..workers).map(|_| poller()).collect::<Result<Vec<_>, _>>()?;
-        control.add(watch.as_fd(), LINK).map_err(system("wait for the interface"))?;
-        for ((pipe, _), token) in signals.iter().zip(SIGNALS..) {
-            control.add(pipe.as_fd(), token).map_err(system("wait for signals"))?;
+    fn serve(self, lifeline: &Lifeline) -> Result<(), Error> {
+        let Self { queues, name, shared, server, names, stamps, signals, control, handshakes, workers, stop } = self;
+        control.add(lifeline.as_fd(), LIFELINE).map_err(system("wait for the keeper"))?;
+        for (pipe, token) in signals.pipes().zip(SIGNALS..) {
+            control.add(pipe, token).map_err(system("wait for signals"))?;
         }
-        let mtu = tun.interface.mtu().map_err(system("ask for the MTU"))?;
-        let status = Status::new(offload_of(&tun), tun.queues.len(), workers);
-        let (inbox, ends) = (Inbox::new(handshake_poller.waker()), Ends::new(control.waker()));
-        let wakers = pollers.iter().map(Poller::waker).collect();
-        let shared = Shared::new(engine, ports, inbox, ends, status, to_usize(mtu), wakers);
-        let configurator = Configurator::new(&shared);
-        let server = Server::new(socket).map_err(system("watch the configuration socket"))?;
-        let (stop, stopped) = UnixStream::pair().map_err(system("make a socket pair"))?;
-        tracing::info!("serving interface {name}: {workers} workers, {} TUN queues", tun.queues.len());
+        let configurator = Configurator::new(&shared, &names);
+        let (stop, stopped) = stop;
+        tracing::info!("serving interface {name}: {} workers, {} TUN queues", workers.len(), queues.len());
         let ending = thread::scope(|scope| {
-            let started = start_workers(scope, &shared, &tun, pollers).and_then(|()| {
+            let started = start_workers(scope, &shared, &queues, workers).and_then(|()| {
                 spawn(scope, "handshakes", || {
-                    if let Err(error) = handshakes::run(&shared, handshake_poller, stamps) {
+                    if let Err(error) = handshakes::run(&shared, handshakes, stamps) {
                         shared.ends.end(Ending::failed("wait for deadlines", error));
                     }
                 })?;
@@ -153,7 +175,10 @@ impl Prepared {
                 })
             });
             let ending = match started {
-                Ok(()) => listen(&shared, &configurator, control, watch, &signals),
+                Ok(()) => {
+                    lifeline.say(&Word::Ready);
+                    listen(&shared, &configurator, control, lifeline, &signals)
+                }
                 Err(ending) => ending,
             };
             shared.end();
@@ -166,6 +191,7 @@ impl Prepared {
             Ending::Signal(signal) => tracing::info!("{name} ends: {signal}"),
             Ending::Deleted => tracing::info!("{name} ends: the interface was deleted"),
             Ending::SocketRemoved => tracing::info!("{name} ends: the configuration socket was removed"),
+            Ending::KeeperGone => tracing::error!("{name} ends: the process that keeps it is gone"),
             Ending::Failed(error) => return Err(error),
         }
         Ok(())
@@ -175,13 +201,13 @@ impl Prepared {
 fn start_workers<'scope>(
     scope: &'scope thread::Scope<'scope, '_>,
     shared: &'scope Shared,
-    tun: &'scope Tun,
+    queues: &'scope [TunQueue],
     pollers: Vec<Poller>,
 ) -> Result<(), Ending> {
     for (number, poller) in pollers.into_iter().enumerate() {
-        let own = tun.queues.get(number);
+        let own = queues.get(number);
         // More workers than queues: the others share the first one to write.
-        let Some(queue) = own.or_else(|| tun.queues.first()) else { continue };
+        let Some(queue) = own.or_else(|| queues.first()) else { continue };
         let worker = Worker::new(shared, number, queue, own.is_some(), poller)
             .map_err(|error| Ending::failed("wait for the TUN device", error))?;
         spawn(scope, &format!("worker {number}"), move || worker.run())?;
@@ -198,13 +224,13 @@ fn spawn<'scope>(
     spawned.map(drop).map_err(|error| Ending::failed("start a thread", error))
 }
 
-/// Waits for signals, for the interface, and for the other threads, until one of them ends it all.
+/// Waits for signals, for the keeper, and for the other threads, until one of them ends it all.
 fn listen(
     shared: &Shared,
     configurator: &Configurator<'_>,
     mut poller: Poller,
-    mut watch: NetlinkWatch,
-    signals: &[(UnixStream, &'static str)],
+    lifeline: &Lifeline,
+    signals: &Signals,
 ) -> Ending {
     loop {
         let ready = match poller.wait(None) {
@@ -214,40 +240,18 @@ fn listen(
         if let Some(ending) = shared.ends.ending.lock().take() {
             return ending;
         }
-        for ((pipe, name), token) in signals.iter().zip(SIGNALS..) {
-            // The signal's handler writes a byte; that it is there says all.
-            if ready.has(token) && matches!((&*pipe).read(&mut [0; 16]), Ok(1..)) {
-                return Ending::Signal(name);
-            }
+        if let Some((_, name)) = signals.take() {
+            return Ending::Signal(name);
         }
         let mut sources_lost = shared.ends.sources_lost.swap(false, Ordering::Relaxed);
-        if ready.has(LINK) {
-            let mut deleted = false;
-            let read = watch.read(|event| match event {
-                LinkEvent::Mtu(mtu) => shared.set_mtu(to_usize(mtu)),
-                LinkEvent::Up => {
-                    tracing::info!("the interface is up");
-                    configurator.up();
-                }
-                LinkEvent::Down if shared.engine.is_up() => {
-                    tracing::info!("the interface is down");
-                    configurator.down();
-                }
-                LinkEvent::Deleted => deleted = true,
-                LinkEvent::Moved => {
-                    // From here neither its state nor its MTU can be seen any more, and a socket over there would keep
-                    // that namespace, and so the interface, alive for ever. That packets come says that it is up; its
-                    // deletion shows in its queues.
-                    tracing::info!("the interface moved to another network namespace: taken for up from now on");
-                    configurator.up();
-                }
-                LinkEvent::RoutesChanged => sources_lost = true,
-                _ => {}
-            });
-            match read {
-                Ok(()) if deleted => return Ending::Deleted,
-                Ok(()) => {}
-                Err(error) => return Ending::failed("watch the interface", error),
+        while ready.has(LIFELINE) {
+            match lifeline.notice() {
+                Ok(None) => break,
+                Ok(Some(Notice::Link(LinkEvent::Deleted))) => return Ending::Deleted,
+                Ok(Some(Notice::SocketRemoved)) => return Ending::SocketRemoved,
+                Ok(Some(Notice::Link(LinkEvent::RoutesChanged))) => sources_lost = true,
+                Ok(Some(notice)) => heed(shared, configurator, notice),
+                Err(_) => return Ending::KeeperGone,
             }
         }
         if sources_lost {
@@ -256,22 +260,38 @@ fn listen(
     }
 }
 
-/// Keys stay in memory: no core dumps, no reading by other processes of the same user; files are private.
-fn keep_secrets() -> Result<(), Error> {
-    umask(Mode::RWXG | Mode::RWXO);
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    setrlimit(Resource::Core, none).map_err(system("switch core dumps off"))?;
-    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(system("switch core dumps off"))
-}
-
-fn listen_to_signals() -> Result<Vec<(UnixStream, &'static str)>, Error> {
-    let listen = |(signal, name)| {
-        let (pipe, end) = UnixStream::pair()?;
-        pipe.set_nonblocking(true)?;
-        signal_hook::low_level::pipe::register(signal, end)?;
-        Ok((pipe, name))
-    };
-    ENDING_SIGNALS.into_iter().map(listen).collect::<io::Result<_>>().map_err(system("listen to signals"))
+/// Does what a change of the system asks for.
+fn heed(shared: &Shared, configurator: &Configurator<'_>, notice: Notice) {
+    let forget_sessions = || shared.engine.configure(|configuration| configuration.forget_sessions());
+    match notice {
+        Notice::Link(LinkEvent::Mtu(mtu)) => shared.set_mtu(to_usize(mtu)),
+        Notice::Link(LinkEvent::Up) => {
+            tracing::info!("the interface is up");
+            configurator.up();
+        }
+        Notice::Link(LinkEvent::Down) if shared.engine.is_up() => {
+            tracing::info!("the interface is down");
+            configurator.down();
+        }
+        Notice::Link(LinkEvent::Moved) => {
+            // From here neither its state nor its MTU can be seen any more, and a socket over there would keep that
+            // namespace, and so the interface, alive for ever. That packets come says that it is up; its deletion shows in
+            // its queues.
+            tracing::info!("the interface moved to another network namespace: taken for up from now on");
+            configurator.up();
+        }
+        Notice::Slept => {
+            tracing::info!("the machine slept: all sessions are forgotten, and made anew when there are packets");
+            forget_sessions();
+        }
+        Notice::Copied => {
+            tracing::info!(
+                "this virtual machine is a copy: all sessions are forgotten, as another may go on using them"
+            );
+            forget_sessions();
+        }
+        _ => {}
+    }
 }
 
 fn to_usize(mtu: u32) -> usize {

@@ -31,8 +31,18 @@ pub enum Error {
         /// What the system said.
         error: io::Error,
     },
-    /// The process in the background ended before it was ready, and this is what it said.
-    Background(String),
+    /// Another process of the daemon's ended, and this is what it said.
+    Other(String),
+    /// The process that served was killed.
+    Killed {
+        /// By which signal.
+        signal: i32,
+    },
+    /// The sandbox is required to be whole, and is not.
+    Sandbox {
+        /// Its missing layers, each with the reason.
+        missing: String,
+    },
     /// The operating system refused something it refuses only when it is out of resources or broken.
     System {
         /// What was being done.
@@ -59,7 +69,17 @@ impl fmt::Display for Error {
             Self::StampFile { path, error } => {
                 write!(f, "the file for the greatest timestamp sent, {}, cannot be used: {error}", path.display())
             }
-            Self::Background(said) => f.write_str(said),
+            Self::Other(said) => f.write_str(said),
+            Self::Killed { signal: libc::SIGSYS } => f.write_str(
+                "the server was killed by the system because it made a system call that it never makes: it may have been taken \
+                 over by an attacker, or this is a fault of kerntun. Please report it",
+            ),
+            Self::Killed { signal } => {
+                write!(f, "the server was killed by signal {signal}; the interface and its socket are gone")
+            }
+            Self::Sandbox { missing } => {
+                write!(f, "the sandbox is required and not whole, so nothing is served: {missing}")
+            }
             Self::System { doing, error } => write!(f, "cannot {doing}: {error}"),
         }
     }
@@ -73,7 +93,7 @@ impl std::error::Error for Error {
             Self::Socket(error) => Some(error),
             Self::Engine(error) => Some(error),
             Self::StampFile { error, .. } | Self::System { error, .. } => Some(error),
-            Self::Environment { .. } | Self::Background(_) => None,
+            Self::Environment { .. } | Self::Other(_) | Self::Killed { .. } | Self::Sandbox { .. } => None,
         }
     }
 }

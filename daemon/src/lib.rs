@@ -13,10 +13,12 @@
 //! | `kerntun run IFNAME`, `kerntun -f IFNAME` | [`Options::from_environment`] with [`Mode::Foreground`] |
 //! | `kerntun IFNAME` | [`Options::from_environment`] with [`Mode::Background`] |
 //!
-//! and then [`run`]. In the background mode the program is started again with the same arguments and
-//! `WG_PROCESS_FOREGROUND=1`, which `from_environment` takes for [`Mode::Foreground`]; the first process returns when
-//! the second one is ready. The error of either call is a sentence for the person who started it, not yet printed or
-//! logged; the exit code is 0 after `Ok` and 1 after `Err`.
+//! and then [`run`]. Two processes make a daemon, both of them this program: the *keeper* that [`run`] becomes, which has to
+//! do with the system and not with the network, and the *server*, which it starts with the same arguments and some
+//! environment variables, and whose work needs so little of the system that it gives up nearly all rights to it. In the
+//! background mode the keeper is a process of its own too; the first process returns when the server is ready. The error of
+//! either call is a sentence for the person who started it, not yet printed or logged; the exit code is 0 after `Ok` and 1
+//! after `Err`.
 //!
 //! ```no_run
 //! use kerntun_daemon::{Mode, Options, run};
@@ -33,10 +35,10 @@
 //!   Diffie-Hellman, not for configuration.
 //! - **Handshakes**: one thread with a bounded queue of received handshake messages and the deadlines of all peers. It
 //!   sleeps until one of them is due or somebody wakes it.
-//! - **Control**: the thread that called [`run`]: signals, and what netlink tells of the interface. Beside it
+//! - **Control**: the thread that called [`run`]: signals, and what the keeper tells of the interface. Beside it
 //!   the configuration socket is served, with a short-lived thread for each connection.
 //!
-//! With nothing to do all of them sleep without a time limit.
+//! The keeper has one thread. With nothing to do all of them sleep without a time limit.
 //!
 //! # Memory
 //!
@@ -45,6 +47,7 @@
 //! workers. The handshake thread owns 1 MiB to seal in and a queue of 4,096 messages, 1 MiB. Packets that wait for a session
 //! are bounded by the engine: 128 datagrams or 1 MiB a peer.
 
+mod again;
 mod background;
 mod configuration;
 mod control;
@@ -52,12 +55,16 @@ mod device;
 mod error;
 mod handshakes;
 mod incoming;
+mod keeper;
+mod lifeline;
 mod log;
 mod loops;
 mod opening;
 mod options;
 mod outgoing;
+mod sandbox;
 mod sender;
+mod signals;
 mod sockets;
 mod stamps;
 mod status;
@@ -75,14 +82,15 @@ pub use options::{DEFAULT_MTU, LogLevel, MAX_WORKERS, Mode, Options};
 /// good ends. Nothing is left behind after any end.
 ///
 /// Changes of the whole process, so that a program calls this once and as its last deed: log output goes to standard
-/// error, new files are private (`umask`), there are no core dumps.
+/// error, new files are private (`umask`), there are no core dumps, and most rights are given up for good.
 ///
 /// # Errors
 /// A sentence for the person who started it, see [`Error`].
 pub fn run(options: Options) -> Result<(), Error> {
     log::start(options.log);
-    match options.mode {
-        Mode::Background => background::start(&options),
-        Mode::Foreground => control::serve(options),
+    match (options.mode, options.lifeline_fd) {
+        (Mode::Foreground, Some(fd)) => control::serve(&options, fd),
+        (Mode::Foreground, None) => keeper::keep(&options),
+        (Mode::Background, _) => background::start(&options),
     }
 }

@@ -3,9 +3,15 @@
 use crate::error::{Error, system};
 use crate::options::Options;
 use kerntun_linux::{IfExists, Tun, TunConfig, TunError, TunOffload, take_inherited};
-use kerntun_uapi::{InterfaceName, UapiSocket};
+use kerntun_uapi::{BindError, InterfaceName, UapiSocket};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-/// Both doors of an interface. Dropping it closes them, and with that the interface and the socket file are gone.
+/// How long a server may take to end after its keeper was killed.
+const LAST_MOMENT: Duration = Duration::from_millis(500);
+
+/// Both doors of an interface. Dropping it closes them, and with that the interface and the socket file (unless that is
+/// another process's) are gone.
 pub(crate) struct Opened {
     pub(crate) tun: Tun,
     pub(crate) socket: UapiSocket,
@@ -14,8 +20,24 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// Makes or takes over both, or neither.
+    /// Makes or takes over both, or neither. If it looks as if a daemon served them, gives that one a moment to go: its
+    /// keeper may have been killed just now.
     pub(crate) fn open(options: &Options) -> Result<Self, Error> {
+        let begin = Instant::now();
+        loop {
+            match Self::open_at_once(options) {
+                Err(error @ (Error::Tun(TunError::Exists(_)) | Error::Socket(BindError::AlreadyRunning { .. })))
+                    if begin.elapsed() < LAST_MOMENT && socket_of(options).is_some_and(|socket| socket.exists()) =>
+                {
+                    tracing::debug!("{error}: waiting for its end");
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn open_at_once(options: &Options) -> Result<Self, Error> {
         let name = InterfaceName::new(&options.interface).map_err(Error::Name)?;
         let tun = if options.tun_fds.is_empty() { create(&name, options)? } else { adopt(options)? };
         let real = tun.interface.name().map_err(system("ask for the interface's name"))?;
@@ -24,8 +46,14 @@ impl Opened {
             Some(fd) => UapiSocket::adopt(take_inherited(fd).map_err(system("take over the socket in WG_UAPI_FD"))?)?,
             None => UapiSocket::bind_in(&options.socket_directory, &name)?,
         };
+        let socket = if options.lifeline_fd.is_some() { socket.without_file() } else { socket };
         Ok(Self { tun, socket, name })
     }
+}
+
+fn socket_of(options: &Options) -> Option<PathBuf> {
+    let name = InterfaceName::new(&options.interface).ok()?;
+    Some(options.socket_directory.join(name.socket_file()))
 }
 
 fn create(name: &InterfaceName, options: &Options) -> Result<Tun, Error> {

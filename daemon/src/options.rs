@@ -59,12 +59,16 @@ pub struct Options {
     /// Where the greatest timestamp sent is remembered, so that a clock that was set back locks nobody out. None: it
     /// is not.
     pub stamp_file: Option<PathBuf>,
+    /// Whether to refuse to serve where a layer of the sandbox is missing, instead of saying so in the log.
+    pub require_sandbox: bool,
     /// Open queues of one TUN device, to be used instead of making one. Taken over and closed.
     pub tun_fds: Vec<RawFd>,
     /// A listening configuration socket, to be used instead of making one. Taken over.
     pub uapi_fd: Option<RawFd>,
     /// Where to tell the process that started this one how it went. Taken over.
     pub(crate) ready_fd: Option<RawFd>,
+    /// The connection to the process that keeps this one. Taken over.
+    pub(crate) lifeline_fd: Option<RawFd>,
 }
 
 impl Options {
@@ -82,13 +86,15 @@ impl Options {
             ipv6: true,
             socket_directory: PathBuf::from(kerntun_uapi::SOCKET_DIRECTORY),
             stamp_file: None,
+            require_sandbox: false,
             tun_fds: Vec::new(),
             uapi_fd: None,
             ready_fd: None,
+            lifeline_fd: None,
         }
     }
 
-    /// The defaults as the environment changes them, with the variables of wireguard-go and three of our own:
+    /// The defaults as the environment changes them, with the variables of wireguard-go and some of our own:
     ///
     /// | variable | meaning |
     /// |---|---|
@@ -99,6 +105,7 @@ impl Options {
     /// | `KERNTUN_WORKERS` | number of data workers |
     /// | `KERNTUN_OFFLOAD` | `off`: no segmentation offloads, in case a device lies about them |
     /// | `KERNTUN_STAMP_FILE` | see [`Options::stamp_file`] |
+    /// | `KERNTUN_REQUIRE_SANDBOX` | `1`: see [`Options::require_sandbox`] |
     ///
     /// # Errors
     /// [`Error::Environment`] for a value that cannot be.
@@ -123,6 +130,8 @@ impl Options {
         }
         options.uapi_fd = number("WG_UAPI_FD")?;
         options.ready_fd = number(READY_FD)?;
+        options.lifeline_fd = number(LIFELINE_FD)?;
+        options.require_sandbox = variable("KERNTUN_REQUIRE_SANDBOX").as_deref() == Some("1");
         options.workers = number("KERNTUN_WORKERS")?;
         if variable("KERNTUN_OFFLOAD").as_deref() == Some("off") {
             (options.tun_offload, options.udp_offload) = (TunOffload::NONE, UdpOffload::NONE);
@@ -139,9 +148,11 @@ impl Options {
     }
 }
 
-/// Further TUN queues beside `WG_TUN_FD`, from the background mode to itself.
+/// Further TUN queues beside `WG_TUN_FD`, from keeper to server.
 pub(crate) const QUEUE_FDS: &str = "KERNTUN_QUEUE_FDS";
-/// A pipe to say on whether it worked, likewise.
+/// Their connection.
+pub(crate) const LIFELINE_FD: &str = "KERNTUN_LIFELINE_FD";
+/// A pipe to say on whether it worked, from the background mode to the keeper.
 pub(crate) const READY_FD: &str = "KERNTUN_READY_FD";
 
 fn variable(name: &str) -> Option<String> {

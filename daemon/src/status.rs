@@ -6,6 +6,8 @@
 //! |---|---|
 //! | `version`, `workers`, `queues`, `mtu`, `peers` | text and numbers |
 //! | `up` | `yes` or `no` |
+//! | `sandbox` | the layers in place: words |
+//! | `sandbox.missing.LAYER` | why a layer is missing |
 //! | `listen_port`, `fwmark` | 0 for none |
 //! | `families` | `ipv4 ipv6`, `ipv4`, or nothing while no port is bound |
 //! | `no_ipv6` | why there is no IPv6 socket, if so |
@@ -26,6 +28,7 @@
 
 use crate::device::{Shared, now, wall};
 use crate::handshakes::CAPACITY;
+use crate::sandbox::Sandbox;
 use kerntun_engine::reason::Reason;
 use kerntun_engine::time::{Instant, MILLISECOND};
 use kerntun_engine::timers::Timer;
@@ -39,6 +42,7 @@ use std::net::SocketAddr;
 pub(crate) struct Status {
     offload: TunOffload,
     queues: usize,
+    sandbox: Sandbox,
     workers: Vec<Mutex<Counters>>,
     handshakes: Mutex<SendStats>,
     send_error: Mutex<Option<String>>,
@@ -52,10 +56,11 @@ struct Counters {
 }
 
 impl Status {
-    pub(crate) fn new(offload: TunOffload, queues: usize, workers: usize) -> Self {
+    pub(crate) fn new(offload: TunOffload, queues: usize, workers: usize, sandbox: Sandbox) -> Self {
         Self {
             offload,
             queues,
+            sandbox,
             workers: std::iter::repeat_with(Mutex::default).take(workers).collect(),
             handshakes: Mutex::default(),
             send_error: Mutex::default(),
@@ -140,6 +145,10 @@ fn device(shared: &Shared, now: Instant, answer: &mut DiagnosticsWriter<'_>) -> 
     let (engine, status) = (&shared.engine, &shared.status);
     answer.entry("version", &env!("CARGO_PKG_VERSION"))?;
     answer.entry("up", &yes(engine.is_up()))?;
+    answer.entry("sandbox", &status.sandbox.layers())?;
+    for (layer, reason) in status.sandbox.missing() {
+        answer.entry(&format!("sandbox.missing.{layer}"), reason)?;
+    }
     answer.entry("mtu", &shared.mtu())?;
     answer.entry("workers", &status.workers.len())?;
     answer.entry("queues", &status.queues)?;

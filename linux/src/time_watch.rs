@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::clock::{boottime, monotonic};
 use crate::sys;
 
-/// Less than this is the time between the reading of two clocks, not a sleep.
+/// Nobody sleeps for less than this.
 const LEAST: Duration = Duration::from_millis(50);
 
 /// Becomes readable when the calendar jumped, which it also does when the machine wakes up. Non-blocking.
@@ -24,9 +24,14 @@ pub struct TimeWatch {
     slept: Slept,
 }
 
-/// How much of the time since boot was slept.
+/// How much of the time since boot was slept, at most: between the readings of two clocks any time may pass.
 #[derive(Clone, Copy, Debug)]
-pub struct Slept(Duration);
+pub struct Slept {
+    at_most: Duration,
+}
+
+/// `CLOCK_MONOTONIC`, `CLOCK_BOOTTIME`, and the first one again, read in this order, in nanoseconds.
+pub type Reading = [u64; 3];
 
 impl TimeWatch {
     /// Watches from now on.
@@ -37,7 +42,7 @@ impl TimeWatch {
         let flags = libc::TFD_CLOEXEC | libc::TFD_NONBLOCK;
         // SAFETY: no pointers.
         let timer = sys::owned(unsafe { libc::timerfd_create(libc::CLOCK_REALTIME, flags) })?;
-        let watch = Self { timer, slept: Slept::until(boottime(), monotonic()) };
+        let watch = Self { timer, slept: Slept::until(reading()) };
         watch.arm()?;
         Ok(watch)
     }
@@ -54,7 +59,7 @@ impl TimeWatch {
             Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) => {}
             Err(error) => return Err(error),
         }
-        Ok(self.slept.advance(boottime(), monotonic()))
+        Ok(self.slept.advance(reading()))
     }
 
     fn arm(&self) -> io::Result<()> {
@@ -75,22 +80,26 @@ impl AsFd for TimeWatch {
     }
 }
 
+fn reading() -> Reading {
+    [monotonic(), boottime(), monotonic()]
+}
+
 impl Slept {
-    /// From both clocks, in nanoseconds.
+    /// What a reading says.
     #[must_use]
-    pub fn until(boottime: u64, monotonic: u64) -> Self {
-        Self(Duration::from_nanos(boottime.saturating_sub(monotonic)))
+    pub fn until([before, boottime, _]: Reading) -> Self {
+        Self { at_most: Duration::from_nanos(boottime.saturating_sub(before)) }
     }
 
-    /// Goes on to what both clocks say, and gives the difference if it is a sleep.
-    pub fn advance(&mut self, boottime: u64, monotonic: u64) -> Option<Duration> {
-        let Self(now) = Self::until(boottime, monotonic);
-        let more = now.saturating_sub(self.0);
-        if more < LEAST {
-            return None;
-        }
-        self.0 = now;
-        Some(more)
+    /// Goes on to another reading, and gives what was certainly slept in between, if that is a sleep.
+    pub fn advance(&mut self, reading: Reading) -> Option<Duration> {
+        let [_, boottime, after] = reading;
+        let at_least = Duration::from_nanos(boottime.saturating_sub(after));
+        let slept = at_least.checked_sub(self.at_most).filter(|slept| *slept >= LEAST);
+        // The narrowest bound there is, unless the machine slept since.
+        let now = Self::until(reading);
+        self.at_most = if slept.is_some() { now.at_most } else { self.at_most.min(now.at_most) };
+        slept
     }
 }
 
@@ -102,12 +111,27 @@ mod tests {
 
     #[test]
     fn sleep_is_what_only_one_clock_counts() {
-        let mut slept = Slept::until(100 * SECOND, 90 * SECOND);
-        assert_eq!(slept.advance(200 * SECOND, 190 * SECOND), None, "awake all the time");
-        assert_eq!(slept.advance(200 * SECOND + 1_000_000, 190 * SECOND), None, "two readings are never simultaneous");
-        assert_eq!(slept.advance(300 * SECOND, 230 * SECOND), Some(Duration::from_secs(60)));
-        assert_eq!(slept.advance(301 * SECOND, 231 * SECOND), None, "told once");
-        assert_eq!(slept.advance(0, SECOND), None);
+        let at = |boottime: u64, monotonic: u64| [monotonic, boottime, monotonic];
+        let mut slept = Slept::until(at(100 * SECOND, 90 * SECOND));
+        assert_eq!(slept.advance(at(200 * SECOND, 190 * SECOND)), None, "awake all the time");
+        assert_eq!(slept.advance(at(300 * SECOND, 230 * SECOND)), Some(Duration::from_secs(60)));
+        assert_eq!(slept.advance(at(301 * SECOND, 231 * SECOND)), None, "told once");
+        assert_eq!(slept.advance(at(311 * SECOND, 240 * SECOND)), Some(Duration::from_secs(1)));
+        assert_eq!(slept.advance([0, SECOND, 0]), None);
+    }
+
+    #[test]
+    fn being_kept_from_the_processor_is_no_sleep() {
+        // Up to ten seconds pass between any two readings.
+        let mut slept = Slept::until([90 * SECOND, 110 * SECOND, 110 * SECOND]);
+        assert_eq!(slept.advance([200 * SECOND, 210 * SECOND, 200 * SECOND]), None);
+        assert_eq!(slept.advance([200 * SECOND, 210 * SECOND, 210 * SECOND]), None);
+        assert_eq!(slept.advance([210 * SECOND, 220 * SECOND, 210 * SECOND]), None);
+        // A sleep within a reading is seen by the next one.
+        assert_eq!(slept.advance([220 * SECOND, 290 * SECOND, 280 * SECOND]), None);
+        let mut slept = Slept::until([220 * SECOND, 230 * SECOND, 220 * SECOND]);
+        assert_eq!(slept.advance([221 * SECOND, 232 * SECOND, 222 * SECOND]), None);
+        assert_eq!(slept.advance([223 * SECOND, 293 * SECOND, 223 * SECOND]), Some(Duration::from_secs(60)));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A daemon and its configuration.
 
+use crate::device::wait_until_up;
 use crate::failure::Failure;
 use kerntun_config::{Key, PublicKey};
 use kerntun_lab::Site;
@@ -89,6 +90,11 @@ impl Node {
             ..SetRequest::default()
         };
         self.client.set(&request).map_err(|error| Failure::new(error.to_string()))
+    }
+
+    /// Waits until it knows that its interface is up.
+    pub(super) fn wait_until_up(&self) {
+        wait_until_up(&self.client);
     }
 
     /// Its state.

@@ -99,6 +99,7 @@ fn configure(nodes: &[Node; 2], sites: [&Site; 2], report: &Report, results: &mu
     for ((site, name), inner) in sites.into_iter().zip(NAMES).zip(INNER) {
         wire::bring_up(site, name, inner.into(), 24, INNER_MTU)?;
     }
+    nodes.iter().for_each(Node::wait_until_up);
     for ((node, name), (inner, port)) in nodes.iter().zip(NAMES).zip(INNER.into_iter().zip(PORTS)) {
         let key = short(node.key());
         report.fact(format_args!("{name}: address {inner} in the tunnel, UDP port {port}, public key {key}"))?;

@@ -110,6 +110,14 @@ impl Lab {
         self.sh(side, &format!("ping -c 8 -i 1 -W 2 {address}")).code == Some(0)
     }
 
+    /// Kills both processes of the only daemon of a side.
+    pub(crate) fn kill_daemon(&self, side: &str) {
+        let pids = sh(&format!("ip netns pids {}", self.namespace(side))).good().out;
+        let pids: Vec<&str> = pids.split_whitespace().collect();
+        assert_eq!(pids.len(), 2, "one daemon is expected in this namespace: {pids:?}");
+        sh(&format!("kill -KILL {}", pids.join(" "))).good();
+    }
+
     /// A UDP socket in a side, bound to a port of both families.
     pub(crate) fn bind(&self, side: &str, port: u16) -> UdpSocket {
         let namespace = fs::File::open(format!("/run/netns/{}", self.namespace(side))).unwrap();

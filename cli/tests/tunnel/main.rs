@@ -206,10 +206,7 @@ fn down_cleans_up_after_a_killed_daemon() {
     // And one that came up later.
     let (add, remove) = ("ip rule add not fwmark 98 table 98", "ip rule del not fwmark 98 table 98");
     lab.sh("a", &format!("{add}; ip rule add pref 9 table main suppress_prefixlength 0")).good();
-    let pids = sh(&format!("ip netns pids {}", lab.namespace("a"))).good().out;
-    let pid = pids.trim();
-    assert!(!pid.is_empty() && !pid.contains('\n'), "one daemon is expected in this namespace: {pids}");
-    sh(&format!("kill -KILL {pid}")).good();
+    lab.kill_daemon("a");
     until("the interface is gone", || !lab.sh("a", "ip link").out.contains(&lab.tunnel("a")));
     assert_ne!(before, lab.state("a"), "rules and firewall outlive the daemon");
     lab.kerntun("a", &["down", &path]).good();
@@ -435,8 +432,7 @@ fn the_firewall_without_nft() {
     assert_eq!(rules(), 0);
     // Also when nft has been installed since, and the daemon was killed.
     run("up").good();
-    let pid = sh(&format!("ip netns pids {}", lab.namespace("a"))).good().out;
-    sh(&format!("kill -KILL {}", pid.trim())).good();
+    lab.kill_daemon("a");
     until("the interface is gone", || !lab.sh("a", "ip link").out.contains(&lab.tunnel("a")));
     lab.kerntun("a", &["down", &path]).good();
     assert_eq!(rules(), 0);

@@ -104,7 +104,7 @@ fn what_is_missing_is_said() {
     // The daemon in surroundings of its own, made by the shell.
     let start = |surroundings: &str| {
         let name = unique();
-        let serve = format!("exec {} {} --exact serve --nocapture", surroundings, this.display());
+        let serve = format!("exec {} {} --exact serve --nocapture --test-threads=1", surroundings, this.display());
         let line = if surroundings.is_empty() {
             format!("mount -t tmpfs none /dev/net && {serve}")
         } else {

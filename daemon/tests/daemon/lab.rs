@@ -106,13 +106,13 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// A running one in a namespace, whose socket is there.
+    /// A running one in a namespace, which serves.
     pub(crate) fn start(namespace: &Namespace, environment: &[(&str, &str)]) -> Self {
         let mut daemon = Self::spawn(namespace, &unique(), environment);
         if let Some((_, directory)) = environment.iter().find(|(name, _)| *name == SOCKETS) {
             daemon.directory = PathBuf::from(directory);
         }
-        wait_until("the configuration socket", || daemon.socket().exists());
+        wait_until("the daemon to serve", || daemon.client().get().is_ok());
         daemon
     }
 
@@ -181,7 +181,7 @@ impl Drop for Daemon {
 pub(crate) fn command(namespace: &Namespace, name: &str) -> Command {
     let mut command = Command::new("ip");
     command.args(["netns", "exec", &namespace.0]).arg(std::env::current_exe().unwrap());
-    command.args(["--exact", "serve", "--nocapture"]).env(SERVE, name).env_remove(BACKGROUND);
+    command.args(["--exact", "serve", "--nocapture", "--test-threads=1"]).env(SERVE, name).env_remove(BACKGROUND);
     command.env("LOG_LEVEL", "debug").stdin(Stdio::null()).stdout(Stdio::null());
     command
 }
@@ -213,6 +213,11 @@ impl Lab {
     pub(crate) fn restart(&mut self, side: usize, environment: &[(&str, &str)]) {
         self.daemons[side].signal(rustix::process::Signal::TERM);
         self.daemons[side].end();
+        self.start_again(side, environment);
+    }
+
+    /// Starts and connects another daemon in the place of one that has ended.
+    pub(crate) fn start_again(&mut self, side: usize, environment: &[(&str, &str)]) {
         self.daemons[side] = start(&self.namespaces[side], side, 1420, environment);
         self.connect_side(0, side);
     }

@@ -4,6 +4,7 @@
 //! environment.
 
 mod endings;
+mod guard;
 mod lab;
 mod settings;
 mod tunnel;

@@ -109,7 +109,7 @@ fn wg_quick_takes_it_for_its_implementation() {
     let (wrapper, config) = (directory.join("kerntun"), directory.join(format!("{name}.conf")));
     let this = std::env::current_exe().unwrap();
     let script = format!(
-        "#!/bin/sh\n{BACKGROUND}=1 {SERVE}=\"$1\" exec {} --exact serve --nocapture >/dev/null\n",
+        "#!/bin/sh\n{BACKGROUND}=1 {SERVE}=\"$1\" exec {} --exact serve --nocapture --test-threads=1 >/dev/null\n",
         this.display()
     );
     std::fs::write(&wrapper, script).unwrap();

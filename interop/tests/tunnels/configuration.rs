@@ -326,7 +326,7 @@ fn quick(right: Program, allowed: &str, through: &[IpAddr]) {
     for address in through {
         reach(&site.left, *address);
     }
-    assert_eq!(site.left.processes().len(), 1, "one daemon, in the background");
+    assert_eq!(site.left.processes().len(), 2, "one daemon of two processes, in the background");
     let down = wg_quick(&site.left, "down", &file);
     assert!(down.status.success(), "{}", said(&down));
     wait_until("the daemon is gone", SOON, || site.left.processes().is_empty());

@@ -1,0 +1,78 @@
+//! The file, through a descriptor that stays open: whoever writes it may open nothing.
+//!
+//! Two places of one line each, `SECONDS.NANOSECONDS` since the Unix epoch, written in turn; the greater one counts. So
+//! after a power cut within a write there is still the stamp before, and none above that one had been sent.
+
+use kerntun_engine::time::Wall;
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Bytes of a line: 20 digits, a point, 9 digits, the line's end.
+const LINE: usize = 31;
+
+/// A longer file is something else.
+const LONGEST: u64 = 2 * LINE as u64;
+
+pub(super) struct StampFile {
+    path: PathBuf,
+    file: File,
+    /// The place that is written next, 0 or 1.
+    place: u64,
+}
+
+impl StampFile {
+    /// Opens or makes it, readable for its owner only, and reads what it says.
+    ///
+    /// # Errors
+    /// For a file of something else, one that others could change, or a link, which somebody might have put there to have
+    /// another file overwritten.
+    pub(super) fn open(path: &Path) -> io::Result<(Self, Option<Wall>)> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+        let metadata = file.metadata()?;
+        let own = metadata.uid() == 0 || metadata.uid() == rustix::process::geteuid().as_raw();
+        if !metadata.is_file() || !own || metadata.mode() & 0o022 != 0 {
+            return Err(wrong("it is no file of root's or ours that only its owner can write to"));
+        }
+        let mut text = Vec::new();
+        (&file).take(LONGEST + 1).read_to_end(&mut text)?;
+        let mut this = Self { path: path.to_owned(), file, place: 0 };
+        if text.is_empty() {
+            return Ok((this, None));
+        }
+        let mut places = text.chunks(LINE).map(parse);
+        let (first, second, rest) = (places.next().flatten(), places.next().flatten(), places.next());
+        this.place = u64::from(first > second);
+        match first.max(second) {
+            Some(stamp) if rest.is_none() => Ok((this, Some(stamp))),
+            _ => Err(wrong("it does not contain a timestamp: remove it")),
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes a stamp to the place that does not hold the greatest one, and to the disk.
+    pub(super) fn write(&mut self, stamp: Wall) -> io::Result<()> {
+        let line = format!("{:020}.{:09}\n", stamp.seconds, stamp.nanos);
+        self.file.write_all_at(line.as_bytes(), self.place * LINE as u64)?;
+        self.file.sync_data()?;
+        self.place = 1 - self.place;
+        Ok(())
+    }
+}
+
+fn parse(line: &[u8]) -> Option<Wall> {
+    let text = std::str::from_utf8(line).ok()?.trim_end_matches(['\n', '\0']);
+    let (seconds, nanos) = text.split_once('.')?;
+    let wall = Wall { seconds: seconds.parse().ok()?, nanos: nanos.parse().ok()? };
+    (wall.nanos < 1_000_000_000 && wall.seconds < 1 << 61).then_some(wall)
+}
+
+fn wrong(what: &'static str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, what)
+}
