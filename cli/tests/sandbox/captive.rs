@@ -68,6 +68,20 @@ impl Captive {
     }
 }
 
+impl Captive {
+    /// The family of one of its sockets (`SO_DOMAIN`); none for other descriptors.
+    pub(crate) fn family_of(&mut self, descriptor: u64) -> Option<i32> {
+        let mut family = [0_u8; 16];
+        family[8] = 4;
+        let place = self.put(&family);
+        let (level, name) = (libc::SOL_SOCKET as u64, libc::SO_DOMAIN as u64);
+        match self.call(libc::SYS_getsockopt, [descriptor, level, name, place, place + 8, 0]) {
+            Outcome::Returned(0) => Some(ptrace::read(self.pid, place as ptrace::AddressType).unwrap() as i32),
+            _ => None,
+        }
+    }
+}
+
 impl Drop for Captive {
     fn drop(&mut self) {
         if !self.dead {

@@ -120,21 +120,6 @@ impl Daemon {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Families of the sockets that a process holds.
-    pub(crate) fn sockets_of(&self, pid: u32) -> Vec<String> {
-        let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/net/{file}")).unwrap_or_default();
-        let tables = ["netlink", "udp", "udp6", "unix", "tcp", "packet"].map(|family| (family, read(family)));
-        let links = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
-        let links = links.map(|entry| fs::read_link(entry.unwrap().path()).unwrap().display().to_string());
-        let inodes =
-            links.filter_map(|link| link.strip_prefix("socket:[").map(|rest| rest.trim_end_matches(']').to_owned()));
-        let family = |inode: String| {
-            let has = |table: &str| table.lines().any(|line| line.split_whitespace().any(|word| word == inode));
-            tables.iter().find(|(_, table)| has(table)).map_or("unknown", |(family, _)| family).to_owned()
-        };
-        inodes.map(family).collect()
-    }
-
     /// Waits for its end; its exit code and its log.
     pub(crate) fn end(&mut self) -> (Option<i32>, String) {
         let begin = Instant::now();
