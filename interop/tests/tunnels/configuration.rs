@@ -203,11 +203,12 @@ fn a_port_in_use() {
     let tunnel = Tunnel::planned(Kerntun, Kerntun, Plan::default());
     tunnel.exchange();
     let left = &tunnel.left;
-    for any in ["0.0.0.0:40200", "[::]:40200"] {
-        let _taken = tunnel.site.left.enter(|| UdpSocket::bind(any)).unwrap();
+    // A port each: a child that another test is just starting may hold the first socket a moment longer than we do.
+    for (any, port) in [("0.0.0.0", 40200_u16), ("::", 40201)] {
+        let _taken = tunnel.site.left.enter(|| UdpSocket::bind((any, port))).unwrap();
         let before = (left.show("dump"), left.handshake_with(&tunnel.right));
         let mut wg = Command::new("timeout");
-        wg.args(["20", "wg", "set", &left.interface, "fwmark", "5", "listen-port", "40200"]);
+        wg.args(["20", "wg", "set", &left.interface, "fwmark", "5", "listen-port", &port.to_string()]);
         let output = wg.output().unwrap();
         assert!(!output.status.success(), "{any}: {}", said(&output));
         assert_eq!(left.show("listen-port").trim(), PORT.to_string());
@@ -215,7 +216,7 @@ fn a_port_in_use() {
         tunnel.exchange();
         assert_eq!(left.handshake_with(&tunnel.right), before.1);
     }
-    left.set("listen-port 40200");
+    left.set("listen-port 40202");
     tunnel.exchange();
 }
 
