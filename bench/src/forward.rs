@@ -7,16 +7,14 @@
 
 use kerntun_lab::Trouble;
 use kerntun_linux::{
-    ChecksumPolicy, Coalescer, DeliveryReport, IfExists, Poller, RecvBatch, Route, Segments, SendQueue, Sockets,
-    TUN_BUFFER, Tun, TunConfig, TunError, TunOffload, TunQueue, UdpConfig, UdpOffload, bind, boottime,
+    ChecksumPolicy, Coalescer, DeliveryReport, IfExists, Poller, RecvBatch, Route, Segments, SendQueue, Sockets, Tun,
+    TunBatch, TunConfig, TunError, TunOffload, TunQueue, UdpConfig, UdpOffload, bind, boottime,
 };
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::thread;
 
-/// As in the daemon's `outgoing` and `incoming`.
-const MAX_PACKETS: usize = 64;
-const BUFFER: usize = 4 * TUN_BUFFER;
+/// As in the daemon.
 const MESSAGES: usize = 64;
 const MAX_WORKERS: usize = 8;
 
@@ -69,7 +67,7 @@ struct Worker<'t> {
     sockets: Sockets,
     route: Route,
     out: SendQueue,
-    buffer: Box<[u8]>,
+    packets: TunBatch,
     batch: RecvBatch,
     coalescer: Coalescer,
     report: DeliveryReport,
@@ -82,7 +80,7 @@ impl<'t> Worker<'t> {
             sockets,
             route,
             out: SendQueue::new(),
-            buffer: vec![0; BUFFER].into_boxed_slice(),
+            packets: TunBatch::new(),
             batch: RecvBatch::new(MESSAGES),
             coalescer: Coalescer::new(tun.offload(), ChecksumPolicy::Verify),
             report: DeliveryReport::default(),
@@ -105,23 +103,9 @@ impl<'t> Worker<'t> {
     }
 
     fn outgoing(&mut self) -> Result<(), TunError> {
-        let (mut used, mut packets) = (0, Vec::with_capacity(MAX_PACKETS));
-        let mut rest = &mut self.buffer[..];
-        while packets.len() < MAX_PACKETS && rest.len() >= TUN_BUFFER {
-            match self.tun.recv(rest) {
-                Ok(Some((header, packet))) => {
-                    let len = kerntun_linux::vnet::VNET_HEADER_LEN + packet.len();
-                    packets.push((header, used..used + len));
-                    used += len;
-                    rest = &mut self.buffer[used..];
-                }
-                Ok(None) | Err(TunError::Io(_)) => break,
-                Err(gone) => return Err(gone),
-            }
-        }
-        for (header, range) in packets {
-            let packet = &self.buffer[range][kerntun_linux::vnet::VNET_HEADER_LEN..];
-            let Ok(segments) = Segments::parse(&header, packet) else { continue };
+        self.packets.recv(self.tun)?;
+        for (header, packet) in self.packets.packets() {
+            let Ok(segments) = Segments::parse(header, packet) else { continue };
             queue(&mut self.out, &self.sockets, self.route, &segments);
         }
         self.out.flush(&self.sockets, boottime());
@@ -132,7 +116,7 @@ impl<'t> Worker<'t> {
         if self.batch.recv(&self.sockets.v4).map_err(TunError::Io)? == 0 {
             return Ok(());
         }
-        let mut inner: Vec<&[u8]> = Vec::with_capacity(8 * MAX_PACKETS);
+        let mut inner: Vec<&[u8]> = Vec::with_capacity(512);
         for message in self.batch.messages() {
             inner.extend(message.data.chunks(message.stride.max(1)).filter_map(strip));
         }

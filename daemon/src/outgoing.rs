@@ -8,30 +8,17 @@ use kerntun_engine::peer::PeerRef;
 use kerntun_engine::reason::Reason;
 use kerntun_engine::time::Instant;
 use kerntun_host::Held;
-use kerntun_linux::vnet::VNET_HEADER_LEN;
-use kerntun_linux::{Segments, TUN_BUFFER, TunError, TunQueue, VnetHeader};
-use std::ops::Range;
-
-/// Packets read before they are sent. Never waited for: what is there goes.
-const MAX_PACKETS: usize = 64;
-
-/// Bytes read before they are sent: four of the largest super-packets.
-const BUFFER: usize = 4 * TUN_BUFFER;
+use kerntun_linux::{Segments, TunBatch, TunError, TunQueue};
 
 /// What one worker reads from its TUN queue.
 pub(crate) struct Outgoing {
-    buffer: Box<[u8]>,
-    packets: Vec<(VnetHeader, Range<usize>)>,
+    batch: TunBatch,
     unreachables: Unreachables,
 }
 
 impl Outgoing {
     pub(crate) fn new() -> Self {
-        Self {
-            buffer: vec![0; BUFFER].into_boxed_slice(),
-            packets: Vec::with_capacity(MAX_PACKETS),
-            unreachables: Unreachables::new(),
-        }
+        Self { batch: TunBatch::new(), unreachables: Unreachables::new() }
     }
 
     /// Takes what the TUN device has, up to one batch, and gives it to `sender`, which is to be flushed afterwards.
@@ -42,10 +29,10 @@ impl Outgoing {
         tun: &TunQueue,
         sender: &mut Sender<'_>,
     ) -> Result<(), TunError> {
-        self.read(tun)?;
-        let mut routed = Vec::with_capacity(self.packets.len());
-        for (header, range) in &self.packets {
-            let packet = self.buffer.get(range.clone()).unwrap_or_default();
+        self.batch.recv(tun)?;
+        let packets = self.batch.packets();
+        let mut routed = Vec::with_capacity(packets.len());
+        for (header, packet) in packets {
             // What contradicts itself is no packet.
             let Ok(segments) = Segments::parse(header, packet) else {
                 shared.engine.count_drop(None, Reason::NotIp, 1);
@@ -69,27 +56,6 @@ impl Outgoing {
                     }
                 }
                 Err(NotReserved::Drop(_)) => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads the packets that are there, one behind the other.
-    fn read(&mut self, tun: &TunQueue) -> Result<(), TunError> {
-        self.packets.clear();
-        let mut used = 0;
-        while self.packets.len() < MAX_PACKETS
-            && let Some(room) = self.buffer.get_mut(used..).filter(|room| room.len() >= TUN_BUFFER)
-        {
-            match tun.recv(room) {
-                Ok(Some((header, packet))) => {
-                    let start = used + VNET_HEADER_LEN;
-                    used = start + packet.len();
-                    self.packets.push((header, start..used));
-                }
-                // One packet that could not be read is not the end of the device.
-                Ok(None) | Err(TunError::Io(_)) => break,
-                Err(gone) => return Err(gone),
             }
         }
         Ok(())

@@ -8,7 +8,8 @@
 //!
 //! **Out**, from the TUN device to the network. One copy of the payload:
 //!
-//! 1. [`TunQueue::recv`] reads a packet or a super-packet of up to 64 KiB into the worker's buffer.
+//! 1. [`TunQueue::recv`] reads a packet or a super-packet of up to 64 KiB into the worker's buffer; [`TunBatch::recv`] reads
+//!    all that are there, up to a bound.
 //! 2. [`Segments::parse`] checks it; [`Segments::len`] and [`Segments::segment_len`] say what it becomes.
 //! 3. [`SendQueue::reserve`] gives room for all of them, sealed. For each, [`Segments::write`] puts the packet, with
 //!    rebuilt headers and finished checksums, to the place where it will be sealed.
@@ -116,6 +117,7 @@ pub mod send;
 mod sys;
 pub mod time_watch;
 pub mod tun;
+pub mod tun_batch;
 pub mod udp;
 pub mod vm_watch;
 pub mod vnet;
@@ -134,6 +136,7 @@ pub use segment::{SegmentError, Segments};
 pub use send::{Route, SEND_BUFFER, SendEvent, SendQueue, SendStats};
 pub use time_watch::TimeWatch;
 pub use tun::{IfExists, Tun, TunConfig, TunOffload};
+pub use tun_batch::TunBatch;
 pub use udp::{Bound, Sockets, UdpConfig, UdpOffload, UdpSocket, bind};
 pub use vm_watch::VmWatch;
 pub use vnet::VnetHeader;
