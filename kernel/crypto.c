@@ -180,6 +180,17 @@ static bool join(struct kt_text *to, const u8 *text, size_t len, const u8 *tag)
 	return true;
 }
 
+/* Gives back the plaintext, or zeros if it is not authentic. */
+static bool opened(struct kt_text *from, bool ok, u8 *text, size_t len)
+{
+	if (ok)
+		memcpy(text, from->bytes, len);
+	else
+		memset(text, 0, len);
+	memzero_explicit(from, sizeof(*from));
+	return ok;
+}
+
 void kt_host_aead_seal(const u8 key[KT_KEY_LEN], u64 counter, const u8 *additional, size_t additional_len, u8 *text,
 		       size_t len, u8 tag[16])
 {
@@ -201,12 +212,7 @@ bool kt_host_aead_open(const u8 key[KT_KEY_LEN], u64 counter, const u8 *addition
 		return false;
 	ok = chacha20poly1305_decrypt(in.bytes, in.bytes, len + CHACHA20POLY1305_AUTHTAG_SIZE, additional, additional_len,
 				      counter, key);
-	if (ok)
-		memcpy(text, in.bytes, len);
-	else
-		memset(text, 0, len);
-	memzero_explicit(&in, sizeof(in));
-	return ok;
+	return opened(&in, ok, text, len);
 }
 
 void kt_host_xaead_seal(const u8 key[KT_KEY_LEN], const u8 nonce[24], const u8 *additional, size_t additional_len,
@@ -230,10 +236,5 @@ bool kt_host_xaead_open(const u8 key[KT_KEY_LEN], const u8 nonce[24], const u8 *
 		return false;
 	ok = xchacha20poly1305_decrypt(in.bytes, in.bytes, len + CHACHA20POLY1305_AUTHTAG_SIZE, additional, additional_len,
 				       nonce, key);
-	if (ok)
-		memcpy(text, in.bytes, len);
-	else
-		memset(text, 0, len);
-	memzero_explicit(&in, sizeof(in));
-	return ok;
+	return opened(&in, ok, text, len);
 }
