@@ -16,7 +16,8 @@ const SIGMA: [[usize; 16]; 10] = [
     [10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0],
 ];
 
-const COLUMNS_AND_DIAGONALS: [[usize; 4]; 8] = [
+/// What a round of BLAKE2s mixes, and a double round of ChaCha20.
+pub(crate) const COLUMNS_AND_DIAGONALS: [[usize; 4]; 8] = [
     [0, 4, 8, 12],
     [1, 5, 9, 13],
     [2, 6, 10, 14],

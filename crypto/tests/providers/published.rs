@@ -4,6 +4,7 @@
 //! The protocol's nonces begin with four zero bytes, which only ten of the ChaCha20-Poly1305 vectors do. XChaCha20-Poly1305 is
 //! that cipher with such a nonce under a derived key, so each of its vectors is one of both.
 
+use crate::blake2s::COLUMNS_AND_DIAGONALS;
 use crate::{Check, Provider, Slices, each_real};
 use kerntun_crypto::Span;
 use kerntun_engine::packet::Incoming;
@@ -146,19 +147,9 @@ fn x25519() {
 
 /// The first half of XChaCha20 (draft-irtf-cfrg-xchacha-03, section 2.2), slowly.
 fn hchacha20(key: &[u8; 32], nonce: &[u8; 16]) -> [u8; 32] {
-    const ROUNDS: [[usize; 4]; 8] = [
-        [0, 4, 8, 12],
-        [1, 5, 9, 13],
-        [2, 6, 10, 14],
-        [3, 7, 11, 15],
-        [0, 5, 10, 15],
-        [1, 6, 11, 12],
-        [2, 7, 8, 13],
-        [3, 4, 9, 14],
-    ];
     let start = [b"expand 32-byte k", &key[..], nonce].concat();
     let mut state: Vec<u32> = start.chunks(4).map(|word| u32::from_le_bytes(word.try_into().unwrap())).collect();
-    for [a, b, c, d] in std::iter::repeat_n(ROUNDS, 10).flatten() {
+    for [a, b, c, d] in std::iter::repeat_n(COLUMNS_AND_DIAGONALS, 10).flatten() {
         for (x, y, z, by) in [(a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7)] {
             state[x] = state[x].wrapping_add(state[y]);
             state[z] = (state[z] ^ state[x]).rotate_left(by);
