@@ -5,13 +5,15 @@ use nix::time::clock_getcpuclockid;
 use nix::unistd::Pid;
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Processor time of the whole machine since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Machine {
     /// Seconds of all processors in which something ran, interrupts included.
     pub(crate) busy: f64,
+    /// Of these, seconds of programs' own code.
+    pub(crate) user: f64,
     /// Seconds that a hypervisor took away.
     pub(crate) stolen: f64,
 }
@@ -27,13 +29,63 @@ impl Machine {
         let numbers: Vec<f64> = numbers.collect::<Result<_, _>>().ok()?;
         // user, nice, system, idle, iowait, irq, softirq, steal, in hundredths of a second on every architecture.
         let [user, nice, system, _, _, irq, softirq, steal] = *numbers.first_chunk()?;
-        Some(Self { busy: (user + nice + system + irq + softirq) / 100.0, stolen: steal / 100.0 })
+        let busy = (user + nice + system + irq + softirq) / 100.0;
+        Some(Self { busy, user: (user + nice) / 100.0, stolen: steal / 100.0 })
     }
 
     /// What has happened since an earlier look.
     pub(crate) fn since(self, earlier: Self) -> Self {
-        Self { busy: self.busy - earlier.busy, stolen: self.stolen - earlier.stolen }
+        let (busy, user) = (self.busy - earlier.busy, self.user - earlier.user);
+        Self { busy, user, stolen: self.stolen - earlier.stolen }
     }
+}
+
+/// What others did on the machine from [`Others::watch`] on.
+///
+/// Only programs' own code can be told apart: the network works for whoever happens to run, so the time of the kernel
+/// belongs to nobody.
+pub(crate) struct Others {
+    machine: Machine,
+    ours: f64,
+    begin: Instant,
+}
+
+impl Others {
+    pub(crate) fn watch() -> Result<Self, Trouble> {
+        Ok(Self { ours: of_this_namespace()?, machine: Machine::now()?, begin: Instant::now() })
+    }
+
+    /// Since then, in percent of one processor: what ran that is not of this process namespace, and what a hypervisor
+    /// took away.
+    pub(crate) fn found(&self) -> Result<(f64, f64), Trouble> {
+        let passed = Machine::now()?.since(self.machine);
+        let (ours, seconds) = (of_this_namespace()? - self.ours, self.begin.elapsed().as_secs_f64());
+        Ok((100.0 * (passed.user - ours).max(0.0) / seconds, 100.0 * passed.stolen / seconds))
+    }
+}
+
+/// Seconds in which all processes of this process namespace ran code of their own, those included that have ended: a time
+/// moves to who waited for its process.
+fn of_this_namespace() -> Result<f64, Trouble> {
+    let fail = |error: std::io::Error| Trouble::new(format!("/proc: {error}"));
+    let mut ticks = 0;
+    for entry in fs::read_dir("/proc").map_err(fail)? {
+        let path = entry.map_err(fail)?.path();
+        let is_process = path.file_name().is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit));
+        // One that has just ended is counted with its parent.
+        let stat = fs::read_to_string(path.join("stat")).ok().filter(|_| is_process);
+        ticks += stat.as_deref().and_then(user_ticks).unwrap_or_default();
+    }
+    Ok(ticks as f64 / 100.0)
+}
+
+/// User time of a process and of the children that it waited for, in hundredths of a second.
+fn user_ticks(stat: &str) -> Option<u64> {
+    // The name before may contain anything. Fields are counted from 1, the one behind the name is the third.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let own: u64 = fields.nth(14 - 3)?.parse().ok()?;
+    let children: u64 = fields.nth(16 - 15)?.parse().ok()?;
+    Some(own + children)
 }
 
 /// Processor time of a process, of those it started, and of all their threads, those that have ended included.
@@ -94,13 +146,19 @@ fn gone(process: u32, why: impl std::fmt::Display) -> Trouble {
 mod tests {
     use super::*;
     use std::process::Command;
-    use std::time::Instant;
 
     #[test]
     fn idle_time_is_not_work() {
         let text = "cpu  100 20 300 9999 50 6 70 8 0 0\ncpu0 1 2 3 4 5 6 7 8 9 10\n";
-        assert_eq!(Machine::parse(text), Some(Machine { busy: 4.96, stolen: 0.08 }));
+        assert_eq!(Machine::parse(text), Some(Machine { busy: 4.96, user: 1.2, stolen: 0.08 }));
         assert_eq!(Machine::parse("intr 1\n"), None);
+    }
+
+    #[test]
+    fn user_times_of_a_process_and_its_children() {
+        let stat = "42 (a) S (b 7) S 1 42 42 0 -1 4194560 900 100 0 0 123 45 67 8 20 0 3 0 99 0 0";
+        assert_eq!(user_ticks(stat), Some(123 + 67));
+        assert_eq!(user_ticks("42 (short) S 1 42"), None);
     }
 
     #[test]

@@ -226,7 +226,6 @@ fn throughput(flows: &[Moved]) -> Values {
     let mut values = Values::from([("gbit_per_second".to_owned(), gigabit)]);
     if let Some(first) = flows.first().filter(|_| bytes > 0) {
         values.insert("cpu_seconds_per_gb".to_owned(), first.cpu.busy / (bytes as f64 / 1e9));
-        values.insert("stolen_percent".to_owned(), 100.0 * first.cpu.stolen / first.seconds);
     }
     values
 }

@@ -1,9 +1,10 @@
 //! The report: what was measured, on what, and what it says.
 
-use crate::results::Results;
+use crate::results::{DISTURBED_PERCENT, FOREIGN, Results, disturbed};
 use crate::subject::Program;
 use crate::{chart, table, verdict};
 use kerntun_lab::Trouble;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -146,12 +147,40 @@ fn is_without_offload(version: &str) -> bool {
 }
 
 fn verdicts(text: &mut String, results: &Results) {
-    text.push_str("Ratios and differences are taken round by round; their median counts. A wide spread means that the machine had other \
-         things to do in some rounds.\n\n| wanted | found | |\n|---|---|---|\n");
+    text.push_str("Ratios and differences are taken round by round; their median counts. ");
+    others(text, results);
+    text.push_str("\n\n| wanted | found | |\n|---|---|---|\n");
     for verdict in verdict::all(results) {
         let mark = if verdict.reached { "reached" } else { "**not reached**" };
         let _ = writeln!(text, "| {} | {} | {mark} |", verdict.wanted, verdict.found);
     }
+}
+
+/// How quiet it was.
+fn others(text: &mut String, results: &Results) {
+    let recorded = results.samples.iter().filter(|sample| sample.values.contains_key(FOREIGN));
+    let (mut all, mut loud, mut rounds) = (0, 0, BTreeSet::new());
+    for sample in recorded {
+        all += 1;
+        if disturbed(&sample.values) {
+            loud += 1;
+            rounds.insert(sample.round);
+        }
+    }
+    let _ = match (all, loud) {
+        (0, _) => write!(text, "What else the machine did meanwhile was not recorded."),
+        (_, 0) => write!(
+            text,
+            "In none of the {all} measurements did other programs and the hypervisor take more than {DISTURBED_PERCENT} % of one \
+             processor; wide spreads come from the subjects themselves and from the scheduler."
+        ),
+        _ => write!(
+            text,
+            "In {loud} of {all} measurements, in {} of the rounds, other programs and the hypervisor took more than \
+             {DISTURBED_PERCENT} % of one processor. They count like the others.",
+            rounds.len()
+        ),
+    };
 }
 
 fn medians(text: &mut String, results: &Results) {
@@ -198,6 +227,24 @@ fn ahead(text: &mut String, results: &Results) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_report_says_how_quiet_it_was() {
+        let told = |foreign: &[Option<f64>]| {
+            let mut results = Results::new(crate::machine::Machine::here());
+            for (round, foreign) in (1..).zip(foreign) {
+                let values = foreign.map(|percent| (FOREIGN.to_owned(), percent)).into_iter().collect();
+                let (subject, measure) = ("kerntun".to_owned(), "tcp-1".to_owned());
+                results.samples.push(crate::results::Sample { round, subject, measure, window: 1.0, values });
+            }
+            let mut text = String::new();
+            others(&mut text, &results);
+            text
+        };
+        assert!(told(&[None]).contains("not recorded"));
+        assert!(told(&[Some(9.0), Some(3.0)]).starts_with("In none of the 2 measurements"));
+        assert!(told(&[Some(9.0), Some(11.0), Some(80.0)]).starts_with("In 2 of 3 measurements, in 2 of the rounds"));
+    }
 
     #[test]
     fn versions_with_and_without_offload() {

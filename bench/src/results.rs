@@ -11,6 +11,15 @@ use std::path::Path;
 /// What one measurement gives: numbers by name, their unit in the name.
 pub(crate) type Values = BTreeMap<String, f64>;
 
+/// Time that others took during a measurement, in percent of one processor: programs that are not part of it.
+pub(crate) const FOREIGN: &str = "foreign_percent";
+/// And a hypervisor.
+pub(crate) const STOLEN: &str = "stolen_percent";
+
+/// A measurement during which others took more than this, together, is called disturbed. It counts like any other: ratios
+/// are taken within a round and their median counts.
+pub(crate) const DISTURBED_PERCENT: f64 = 10.0;
+
 /// Of this file's form.
 const SCHEMA: u32 = 1;
 
@@ -93,6 +102,12 @@ impl Results {
         let is_it = move |sample: &&Sample| sample.subject == subject && sample.measure == measure;
         self.samples.iter().filter(is_it).filter_map(move |sample| Some((sample.round, *sample.values.get(number)?)))
     }
+}
+
+/// Whether others did more than nothing meanwhile. Samples of files from before this was recorded are not known to be.
+pub(crate) fn disturbed(values: &Values) -> bool {
+    let of = |name| values.get(name).copied().unwrap_or_default();
+    of(FOREIGN) + of(STOLEN) > DISTURBED_PERCENT
 }
 
 fn json<T: Serialize>(value: &T) -> serde_json::Result<String> {

@@ -1,10 +1,11 @@
 //! Doing what was planned, round by round.
 
 use crate::args::Choice;
+use crate::cpu::Others;
 use crate::machine::Machine;
 use crate::measure::Measure;
 use crate::plan::{Extent, Plan, minutes};
-use crate::results::{Results, Sample, Values};
+use crate::results::{FOREIGN, Results, STOLEN, Sample, Values, disturbed};
 use crate::stage::Stage;
 use crate::subject::{Program, Subject};
 use crate::{primitives, subject, table};
@@ -99,7 +100,8 @@ fn inside(choice: &Choice, extent: Extent) -> Result<ExitCode, Trouble> {
             library(&mut results, round)?;
             eprint!("round {round} {}:", subject.name());
             let outcome = turn(subject, &measures, &plan, extent, |measure, values| {
-                eprint!("  {} {}", measure.name(), table::brief(&values));
+                let mark = if disturbed(&values) { " (disturbed)" } else { "" };
+                eprint!("  {} {}{mark}", measure.name(), table::brief(&values));
                 results.samples.push(Sample {
                     round,
                     subject: subject.name().to_owned(),
@@ -143,6 +145,7 @@ fn turn(
     let mut stage = None;
     for measure in measures {
         let doing = || format!("{}: {}", subject.name(), measure.name());
+        let mut others = Others::watch()?;
         let values = if measure.is_alone() {
             stage = None;
             measure.run_alone(subject)
@@ -151,9 +154,13 @@ fn turn(
                 Some(built) => built,
                 None => Stage::build(subject).map_err(|trouble| trouble.context(subject.name()))?,
             };
+            others = Others::watch()?;
             measure.run(stage.insert(built), plan.care)
         };
-        let values = values.map_err(|trouble| trouble.context(doing()))?;
+        let mut values = values.map_err(|trouble| trouble.context(doing()))?;
+        let (foreign, stolen) = others.found()?;
+        values.insert(FOREIGN.to_owned(), foreign);
+        values.insert(STOLEN.to_owned(), stolen);
         if extent == Extent::Smoke {
             require(subject, &values).map_err(|trouble| trouble.context(doing()))?;
         }
