@@ -4,19 +4,26 @@ failed=()
 skipped=()
 started=$SECONDS
 
-# step NAME COMMAND...: runs it, prints how long it took, remembers whether it failed.
+# step NAME COMMAND...: runs it, prints how long it took, remembers whether it failed. Status 77 says that it cannot be done on this machine,
+# and that the reason was printed.
 step() {
-    local name=$1 begin=$SECONDS
+    local name=$1 begin=$SECONDS status=0
     shift
     printf '\n=== %s\n' "$name"
-    if "$@"; then
-        printf -- '--- %s: ok, %d s\n' "$name" $((SECONDS - begin))
-    else
+    "$@" || status=$?
+    case $status in
+    0) printf -- '--- %s: ok, %d s\n' "$name" $((SECONDS - begin)) ;;
+    77)
+        printf -- '--- %s: skipped, %d s\n' "$name" $((SECONDS - begin))
+        skipped+=("$name")
+        ;;
+    *)
         printf -- '--- %s: FAILED, %d s\n' "$name" $((SECONDS - begin))
         failed+=("$name")
         # What follows a failure costs time and says little.
         summary
-    fi
+        ;;
+    esac
 }
 
 # skip NAME REASON: says aloud that a step was not run, and why.

@@ -17,7 +17,7 @@ say() { printf '%s\n' "$*" >&2; }
 die() { say "${0##*/}: $*"; exit 1; }
 
 # Ends the script as skipped, for a reason that is nobody's fault.
-skip() { say "SKIPPED: $*"; exit 77; }
+skip() { say "${LAB_SKIPS_AS:-SKIPPED}: $*"; exit 77; }
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
