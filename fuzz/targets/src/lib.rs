@@ -15,17 +15,21 @@ use kerntun_config::{Key, Parser, PublicKey};
 use kerntun_engine::message::{CookieReply, DataHeader, Initiation, Kind, Macs, Response};
 use kerntun_engine::packet::Incoming;
 use kerntun_linux::netlink_watch::LinkState;
+use kerntun_netlink::{Answer, wireguard};
 use kerntun_uapi::answer::AnswerParser;
 use kerntun_uapi::{DeviceState, Request, RequestError};
+use netlink_packet_generic::GenlMessage;
+use netlink_packet_wireguard::WireguardMessage;
 
 /// A function for any input.
 pub type Target = fn(&[u8]);
 
 /// All of them, by the names of their corpora.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("aead", aead),
     ("configuration", configuration),
     ("device", device),
+    ("kernel", kernel),
     ("messages", messages),
     ("netlink", netlink),
     ("offload", offload),
@@ -104,6 +108,25 @@ pub fn configuration(input: &[u8]) {
         let again = Parser::new("wg0.conf").parse(config.to_text().as_bytes()).config;
         assert_eq!(again, Some(config));
     }
+}
+
+/// A datagram of the kernel's answer about its own WireGuard: it ends, and what is told of it can be shown.
+pub fn kernel(input: &[u8]) {
+    // Every input is of the exchange at hand: bytes 8 to 12 of a message are its number.
+    let sequence = input.get(8..12).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_ne_bytes);
+    let mut answer = Answer::<GenlMessage<WireguardMessage>>::default();
+    let result = answer.read(input, sequence);
+    if let Err(error) = result {
+        assert!(!error.to_string().is_empty());
+    }
+    assert!(answer.messages.len() <= input.len() / 16);
+    let mut state = DeviceState::default();
+    for message in answer.messages {
+        message.into_parts().1.attributes.into_iter().for_each(|attribute| wireguard::take(&mut state, attribute));
+    }
+    let prefixes = || state.peers.iter().flat_map(|peer| &peer.allowed_ips);
+    assert!(state.peers.len() + prefixes().count() <= input.len() / 4);
+    assert!(prefixes().all(|each| each.prefix <= if each.address.is_ipv4() { 32 } else { 128 }));
 }
 
 /// A datagram of link and route events: it ends, and what was reported once is not reported again.
