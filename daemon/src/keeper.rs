@@ -15,15 +15,17 @@ use crate::opening::Opened;
 use crate::options::{LIFELINE_FD, Options, QUEUE_FDS, READY_FD};
 use crate::sandbox::{self, Role};
 use crate::signals::Signals;
-use kerntun_linux::{NetlinkWatch, TimeWatch, VmWatch};
+use kerntun_linux::{NetlinkWatch, TimeWatch, VmWatch, keep_from_children};
 use kerntun_uapi::server::{RemovalWatch, SocketFile};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
-use std::io;
+use std::fs::File;
+use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, ExitStatus};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long the server may take to end after it was asked to, or after it hung up.
@@ -79,7 +81,12 @@ impl Keeper {
         let removal = file.as_ref().map(SocketFile::removal_watch).transpose();
         let removal = removal.map_err(system("watch the configuration socket"))?;
         let (ours, theirs) = Lifeline::pair().map_err(system("make a socket pair"))?;
+        keep_from_children().map_err(system("look at the open descriptors (is /proc mounted?)"))?;
         let mut command = again::command();
+        command.stdout(Stdio::null());
+        if let Some(log) = terminal_to_write_to() {
+            command.stderr(log);
+        }
         let (first, others) = opened.tun.queues.split_first().ok_or_else(no_queue)?;
         again::hand_over(&mut command, "WG_TUN_FD", std::slice::from_ref(first))?;
         again::hand_over(&mut command, QUEUE_FDS, others)?;
@@ -89,7 +96,7 @@ impl Keeper {
         let child = command.spawn().map_err(system("start this program again (is /proc mounted?)"))?;
         let server = Server { child, lifeline: ours };
         let directory = file.as_ref().and_then(|file| file.path().parent());
-        let report = sandbox::enter(&Role::Keeper { directory });
+        let report = sandbox::enter(&Role::Keeper { directory, server: server.child.id() });
         report.satisfy(options)?;
         Ok(Self {
             server,
@@ -257,6 +264,16 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Standard error for the server, if it is a terminal: those who start programs leave it open for reading too, and what is
+/// typed there is none of the server's business.
+fn terminal_to_write_to() -> Option<File> {
+    if !io::stderr().is_terminal() {
+        return None;
+    }
+    // Otherwise a process without a terminal of its own would get this one.
+    File::options().write(true).custom_flags(libc::O_NOCTTY).open("/proc/self/fd/2").ok()
 }
 
 fn no_queue() -> Error {

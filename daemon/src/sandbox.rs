@@ -34,6 +34,8 @@ pub(crate) enum Role<'a> {
     Keeper {
         /// Where it has to remove a file in the end.
         directory: Option<&'a Path>,
+        /// The process that it has to be able to end.
+        server: u32,
     },
 }
 

@@ -227,3 +227,55 @@ impl RawAddress {
         self.length
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `read_control` finds in the first `used` bytes.
+    fn read(control: &mut Control, used: usize) -> Ancillary {
+        // SAFETY: pointers and integers only.
+        let mut header: libc::msghdr = unsafe { sys::zeroed() };
+        header.msg_control = control.0.as_mut_ptr().cast();
+        header.msg_controllen = used as _;
+        // SAFETY: the control memory is alive, and what stands in it was written as the kernel does.
+        unsafe { read_control(&header) }
+    }
+
+    #[test]
+    fn control_messages_are_read_as_they_were_written() {
+        let v4 = Source { address: Ipv4Addr::new(192, 0, 2, 1).into(), interface: 0 };
+        let v6 = Source { address: Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1).into(), interface: 7 };
+        for (is_v6, source) in [(false, None), (false, Some(v4)), (true, None), (true, Some(v6))] {
+            for stride in [None, Some(1420)] {
+                let mut control = Control::EMPTY;
+                let used = write_control(&mut control, is_v6, source, 0x8b, stride);
+                // To send segments and to receive them have numbers of their own; what is joined is added as received.
+                let mut writer = Writer { control: &mut control, used };
+                writer.push(SOL_UDP, UDP_GRO, 1420 as c_int);
+                let used = writer.used;
+                let expected = Ancillary { local: source, tos: 0x8b, stride: Some(1420) };
+                assert_eq!(read(&mut control, used), expected);
+            }
+        }
+        assert_eq!(read(&mut { Control::EMPTY }, 0), Ancillary::default());
+    }
+
+    #[test]
+    fn a_family_of_its_own_is_none_of_the_others() {
+        let v6 = Source { address: Ipv6Addr::LOCALHOST.into(), interface: 7 };
+        let mut control = Control::EMPTY;
+        let used = write_control(&mut control, false, Some(v6), 1, None);
+        assert_eq!(read(&mut control, used), Ancillary { local: None, tos: 1, stride: None });
+    }
+
+    #[test]
+    fn addresses_are_read_as_they_were_written() {
+        for text in ["192.0.2.1:51820", "[2001:db8::1]:51820", "[fe80::1%7]:1"] {
+            let address: SocketAddr = text.parse().unwrap();
+            let raw = RawAddress::new(&address);
+            assert_eq!(raw.decode(raw.len()), Some(address), "{text}");
+            assert_eq!(raw.decode(3), None, "cut");
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! Descriptors handed over by number in an environment variable.
 
+use std::fs;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 
@@ -21,4 +22,42 @@ pub fn take_inherited(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: the descriptor was handed to this process by number for this use, so nothing else here owns it.
     unsafe { libc::close(fd) };
     Ok(copy)
+}
+
+/// Sees to it that no program started from here gets a descriptor by accident: what this process was itself given open beyond
+/// the three standard streams, by whoever started it, is closed there. Call it before choosing those that are to be handed over.
+///
+/// # Errors
+/// When `/proc` is not mounted.
+pub fn keep_from_children() -> io::Result<()> {
+    for entry in fs::read_dir("/proc/self/fd")? {
+        let Some(fd) = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()) else { continue };
+        if fd > libc::STDERR_FILENO {
+            // SAFETY: no pointers, and whoever owns the descriptor still does. The directory's own, which is listed too, may
+            // be gone later, which nobody asks about.
+            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn children_get_nothing_by_accident() {
+        let file = fs::File::open("/proc/version").unwrap();
+        // SAFETY: no pointers, and the descriptor is open.
+        unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFD, 0) };
+        let listed = || {
+            let output = Command::new("ls").args(["-l", "/proc/self/fd"]).stdin(Stdio::null()).output().unwrap();
+            String::from_utf8(output.stdout).unwrap().contains("/proc/version")
+        };
+        assert!(listed(), "otherwise the rest would show nothing");
+        keep_from_children().unwrap();
+        assert!(!listed());
+    }
 }

@@ -126,7 +126,7 @@ pub use address::Source;
 pub use clock::{boottime, realtime};
 pub use coalesce::{ChecksumPolicy, Coalescer, Run};
 pub use error::{BindError, TunError};
-pub use inherit::take_inherited;
+pub use inherit::{keep_from_children, take_inherited};
 pub use interface::{Interface, InterfaceNames};
 pub use netlink_watch::{LinkEvent, NetlinkWatch};
 pub use poll::{Poller, Ready, Waker};

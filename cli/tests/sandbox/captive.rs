@@ -33,6 +33,16 @@ impl Captive {
         Ok(Self { pid, before, dead: false })
     }
 
+    /// Makes it make a system call of 32-bit programs, all of whose numbers mean something else. Its code is not put right
+    /// again, so that it cannot go on.
+    pub(crate) fn call_as_32_bit(&mut self, number: i64) -> Outcome {
+        const INT_80: i64 = 0x80cd;
+        let place = (self.before.rip - 2) as ptrace::AddressType;
+        let code = ptrace::read(self.pid, place).unwrap();
+        ptrace::write(self.pid, place, code & !0xffff | INT_80).unwrap();
+        self.call(number, [0; 6])
+    }
+
     /// Makes it make a system call.
     pub(crate) fn call(&mut self, number: i64, arguments: [u64; 6]) -> Outcome {
         let [rdi, rsi, rdx, r10, r8, r9] = arguments;
@@ -65,20 +75,6 @@ impl Captive {
             ptrace::write(self.pid, address, i64::from_ne_bytes(padded)).unwrap();
         }
         place
-    }
-}
-
-impl Captive {
-    /// The family of one of its sockets (`SO_DOMAIN`); none for other descriptors.
-    pub(crate) fn family_of(&mut self, descriptor: u64) -> Option<i32> {
-        let mut family = [0_u8; 16];
-        family[8] = 4;
-        let place = self.put(&family);
-        let (level, name) = (libc::SOL_SOCKET as u64, libc::SO_DOMAIN as u64);
-        match self.call(libc::SYS_getsockopt, [descriptor, level, name, place, place + 8, 0]) {
-            Outcome::Returned(0) => Some(ptrace::read(self.pid, place as ptrace::AddressType).unwrap() as i32),
-            _ => None,
-        }
     }
 }
 

@@ -104,6 +104,10 @@ impl Daemon {
         fs::read_to_string(&self.log).unwrap()
     }
 
+    pub(crate) fn log_file(&self) -> String {
+        self.log.display().to_string()
+    }
+
     pub(crate) fn keeper(&self) -> u32 {
         self.child.id()
     }

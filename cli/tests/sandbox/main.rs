@@ -9,7 +9,11 @@ mod daemon;
 use captive::{Captive, Outcome};
 use daemon::{Daemon, is_root};
 use nix::sys::signal::Signal;
+use rustix::net::sockopt;
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 /// An open file of no process.
@@ -45,6 +49,10 @@ const fn numbers<const N: usize>(values: [i32; N]) -> [u64; 6] {
     all
 }
 
+/// `<linux/in.h>` and `<linux/udp.h>`.
+const IP_XFRM_POLICY: i32 = 17;
+const UDP_ENCAP: i32 = 100;
+
 /// 127.0.0.1, port 9.
 const DISCARD: &[u8] = &[2, 0, 0, 9, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
 
@@ -72,6 +80,18 @@ const REFUSED: &[Attempt] = &[
     ("change the firewall", libc::SYS_setsockopt, b"", [NO_FILE, 0, 64, PLACE, 4, 0]),
     ("change the IPv6 firewall", libc::SYS_setsockopt, b"", [NO_FILE, 41, 64, PLACE, 4, 0]),
     ("read the firewall", libc::SYS_getsockopt, b"", [NO_FILE, 0, 64, PLACE, PLACE, 0]),
+    (
+        "an address of an interface",
+        libc::SYS_setsockopt,
+        b"",
+        numbers([-1, libc::IPPROTO_IPV6, libc::IPV6_JOIN_ANYCAST]),
+    ),
+    ("foreign source addresses", libc::SYS_setsockopt, b"", numbers([-1, libc::IPPROTO_IP, libc::IP_TRANSPARENT])),
+    ("foreign source addresses", libc::SYS_setsockopt, b"", numbers([-1, libc::IPPROTO_IPV6, libc::IPV6_TRANSPARENT])),
+    ("a program for the kernel", libc::SYS_setsockopt, b"", numbers([-1, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER])),
+    ("a policy of IPsec", libc::SYS_setsockopt, b"", numbers([-1, libc::IPPROTO_IP, IP_XFRM_POLICY])),
+    ("another protocol", libc::SYS_setsockopt, b"", numbers([-1, libc::SOL_UDP, UDP_ENCAP])),
+    ("a handle of another process", libc::SYS_getsockopt, b"", numbers([-1, libc::SOL_SOCKET, libc::SO_PEERPIDFD])),
     ("end another process", libc::SYS_kill, b"", [NO_PROCESS, 0, 0, 0, 0, 0]),
     ("end a thread of another", libc::SYS_tgkill, b"", [NO_PROCESS, NO_PROCESS, 0, 0, 0, 0]),
     ("new code", libc::SYS_mmap, b"", [0, 4096, 7, 0x22, NO_FILE, 0]),
@@ -99,7 +119,7 @@ struct Free(Child);
 
 impl Free {
     fn start() -> Self {
-        let child = Command::new("/bin/sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
+        let child = Command::new("/bin/sleep").arg("1000").stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         // It has to be asleep.
         std::thread::sleep(std::time::Duration::from_millis(200));
         Self(child)
@@ -140,9 +160,22 @@ fn a_server_that_was_taken_over_reaches_nothing() {
     let _ = fs::remove_file("/tmp/kerntun-attack");
 
     let daemon = Daemon::start(&[]);
+    let landlock = daemon.has("landlock");
     let mut captive = take(daemon.server()).unwrap();
     for what in REFUSED {
         assert_eq!(attempt(&mut captive, *what), NOT_THERE, "{}", what.0);
+    }
+    // A name for one of its Unix sockets would be a file. There is no rule on that but Landlock's.
+    let unix = |number: &i32| matches!(descriptor(daemon.server(), *number), Ok((libc::AF_UNIX, ..)));
+    let sockets: Vec<_> = descriptors(daemon.server()).into_iter().filter(unix).collect();
+    assert!(sockets.len() > 3, "{sockets:?}");
+    for number in sockets.into_iter().filter(|_| landlock) {
+        let name = b"\x01\0/tmp/kerntun-attack";
+        let place = captive.put(name);
+        let outcome = captive.call(libc::SYS_bind, [number as u64, place, name.len() as u64, 0, 0, 0]);
+        // One that listens has a name already.
+        let refused = [libc::EACCES, libc::EINVAL].map(|error| Outcome::Returned(-i64::from(error)));
+        assert!(refused.contains(&outcome), "{number}: {outcome:?}");
     }
     // It is not that nothing works.
     let udp =
@@ -154,8 +187,8 @@ fn a_server_that_was_taken_over_reaches_nothing() {
     assert!(daemon.wg("show DEVICE").contains("fwmark: 0x7"), "and it went on as if nothing had been");
 
     let mut captive = take(daemon.keeper()).unwrap();
-    // It may look for files and end processes; of what it could remove there is only the socket.
-    for what in REFUSED.iter().filter(|what| ![libc::SYS_unlink, libc::SYS_kill].contains(&what.1)) {
+    // It may look for files; of what it could remove there is only the socket.
+    for what in REFUSED.iter().filter(|what| what.1 != libc::SYS_unlink) {
         assert_eq!(attempt(&mut captive, *what), NOT_THERE, "the keeper: {}", what.0);
     }
     // A file of ours, as nobody knows what happens to it where Landlock fails.
@@ -164,7 +197,7 @@ fn a_server_that_was_taken_over_reaches_nothing() {
     let place = captive.put(format!("{decoy}\0").as_bytes());
     let removed = captive.call(libc::SYS_unlink, [place, 0, 0, 0, 0, 0]);
     let _ = fs::remove_file(&decoy);
-    if daemon.has("landlock") {
+    if landlock {
         assert_eq!(removed, Outcome::Returned(-i64::from(libc::EACCES)));
     }
     drop(captive);
@@ -194,11 +227,38 @@ fn what_only_an_attacker_does_is_the_end() {
 }
 
 #[test]
+fn there_is_no_way_around_by_another_architecture() {
+    /// `getpid` of 32-bit programs (Linux `arch/x86/entry/syscalls/syscall_32.tbl`).
+    const GETPID_32: i64 = 20;
+    /// The numbers of the x32 ABI (`<asm/unistd.h>`).
+    const X32: i64 = 0x4000_0000;
+    if !is_root("there_is_no_way_around_by_another_architecture") {
+        return;
+    }
+    let daemon = Daemon::start(&[]);
+    let Some(mut captive) = take(daemon.server()) else { return };
+    assert_eq!(
+        captive.call(X32 | libc::SYS_getpid, [0; 6]),
+        NOT_THERE,
+        "although the call of that number is on the list"
+    );
+    drop(captive);
+    let free = Free::start();
+    let answer = take(free.0.id()).unwrap().call_as_32_bit(GETPID_32);
+    if answer != Outcome::Returned(free.0.id().into()) {
+        return println!("SKIPPED: this kernel has no system calls of 32-bit programs: {answer:?}");
+    }
+    let mut captive = take(daemon.server()).unwrap();
+    assert_eq!(captive.call_as_32_bit(GETPID_32), Outcome::Killed(Signal::SIGSYS));
+}
+
+#[test]
 fn every_thread_has_given_up_everything() {
     if !is_root("every_thread_has_given_up_everything") {
         return;
     }
-    let daemon = Daemon::start(&[]);
+    // Whoever starts it may be in groups.
+    let daemon = Daemon::start_by(&["setpriv", "--groups", "7,8"], &[]);
     // Threads that were made later are no exception.
     daemon.wg("show DEVICE");
     let check = |pid: u32, name: &str, value: &str| {
@@ -245,28 +305,79 @@ fn every_thread_has_given_up_everything() {
     assert_eq!(locked, daemon.has("locked-memory"), "{}", daemon.log());
 }
 
+/// What a descriptor of another process is: a socket's family, kind and protocol, or what the kernel calls anything else.
+fn descriptor(pid: u32, number: i32) -> Result<(i32, u32, i32), String> {
+    let process = pidfd_open(Pid::from_raw(pid.cast_signed()).unwrap(), PidfdFlags::empty()).unwrap();
+    let copy = pidfd_getfd(&process, number, PidfdGetfdFlags::empty()).unwrap();
+    match sockopt::socket_domain(&copy) {
+        Ok(family) => {
+            let protocol = sockopt::socket_protocol(&copy).unwrap();
+            let protocol = protocol.map_or(0, |protocol| protocol.as_raw().get().cast_signed());
+            Ok((i32::from(family.as_raw()), sockopt::socket_type(&copy).unwrap().as_raw(), protocol))
+        }
+        Err(_) => Err(fs::read_link(format!("/proc/{pid}/fd/{number}")).unwrap().display().to_string()),
+    }
+}
+
+fn descriptors(pid: u32) -> Vec<i32> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect()
+}
+
 #[test]
-fn the_server_holds_no_socket_it_could_rebuild_the_network_with() {
-    if !is_root("the_server_holds_no_socket_it_could_rebuild_the_network_with") {
+fn the_server_holds_nothing_that_it_could_not_open() {
+    if !is_root("the_server_holds_nothing_that_it_could_not_open") {
         return;
     }
-    let daemon = Daemon::start(&[]);
+    // Whoever starts it may have files open by accident, here the passwords of the system, and on no account to leave to the network.
+    let daemon = Daemon::start_by(&["sh", "-c", "exec 9</etc/shadow; exec \"$@\"", "sh"], &[]);
     daemon.wg("set DEVICE listen-port 0");
-    let families = |pid: u32| -> Option<Vec<i32>> {
-        let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
-        let descriptors: Vec<u64> =
-            descriptors.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
-        let mut captive = take(pid)?;
-        Some(descriptors.into_iter().filter_map(|descriptor| captive.family_of(descriptor)).collect())
-    };
-    let Some(families) = families(daemon.server()) else { return };
-    for family in [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6] {
-        assert!(families.contains(&family), "{families:?}");
+    let here = descriptors(daemon.keeper()).into_iter().find(|number| *number == 9).unwrap();
+    assert_eq!(descriptor(daemon.keeper(), here), Err("/etc/shadow".to_owned()), "otherwise this would show nothing");
+
+    let server = daemon.server();
+    let (sockets, others): (Vec<_>, Vec<_>) =
+        descriptors(server).into_iter().map(|number| descriptor(server, number)).partition(Result::is_ok);
+    let (datagrams, udp) = (libc::SOCK_DGRAM.cast_unsigned(), libc::IPPROTO_UDP);
+    let sockets: Vec<_> = sockets.into_iter().flatten().collect();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        assert!(sockets.contains(&(family, datagrams, udp)), "{sockets:?}");
     }
-    assert!(
-        families.iter().all(|family| [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6].contains(family)),
-        "{families:?}"
-    );
+    // With a netlink, a raw or a packet socket it could rebuild the network.
+    for socket in &sockets {
+        let (family, ..) = *socket;
+        let harmless = family == libc::AF_UNIX
+            || [libc::AF_INET, libc::AF_INET6].map(|family| (family, datagrams, udp)).contains(socket);
+        assert!(harmless, "{socket:?}");
+    }
+    let log = daemon.log_file();
+    let known =
+        ["/dev/null", "/dev/net/tun", "anon_inode:[eventpoll]", "anon_inode:[eventfd]", "anon_inode:[timerfd]", &log];
+    for other in others.into_iter().filter_map(Result::err) {
+        assert!(known.contains(&&*other), "{other}");
+    }
+}
+
+#[test]
+fn the_server_does_not_read_what_is_typed() {
+    if !is_root("the_server_does_not_read_what_is_typed") {
+        return;
+    }
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    unlockpt(&terminal).unwrap();
+    let path = ptsname(&terminal, Vec::new()).unwrap();
+    let daemon = Daemon::start_by(&["sh", "-c", "exec 2<>\"$0\"; exec \"$@\"", path.to_str().unwrap()], &[]);
+    // The lowest bits of the flags of open(2): 1 writes, 2 does both.
+    let mode = |pid: u32| {
+        let text = fs::read_to_string(format!("/proc/{pid}/fdinfo/2")).unwrap();
+        let flags = text.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+        i32::from_str_radix(flags.trim(), 8).unwrap() & libc::O_ACCMODE
+    };
+    assert_eq!((mode(daemon.keeper()), mode(daemon.server())), (libc::O_RDWR, libc::O_WRONLY));
+    for pid in [daemon.keeper(), daemon.server()] {
+        assert_eq!(fs::read_link(format!("/proc/{pid}/fd/2")).unwrap().to_str(), path.to_str().ok());
+    }
+    assert_eq!(fs::read_link(format!("/proc/{}/fd/1", daemon.server())).unwrap().to_str(), Some("/dev/null"));
 }
 
 #[test]
@@ -295,5 +406,84 @@ fn a_layer_that_is_missing_is_named_and_can_be_required() {
         log.contains("error: the sandbox is required and not whole, so nothing is served: without locked-memory"),
         "{log}"
     );
+    assert!(daemon.is_gone());
+}
+
+/// For the launcher: a system call, its first argument or none, and the error number that it is to fail with.
+const WITHOUT: &str = "KERNTUN_TEST_WITHOUT";
+
+/// No test: starts a program on a kernel that lacks something, as it seems to that program.
+#[test]
+fn launcher() {
+    let Ok(without) = std::env::var(WITHOUT) else { return };
+    let numbers: Vec<u32> = without.split(' ').map(|number| number.parse().unwrap()).collect();
+    let (call, error, argument) = (numbers[0], numbers[1], numbers.get(2));
+    let step = |code: u32, jf: u8, k: u32| libc::sock_filter { code: u16::try_from(code).unwrap(), jt: 0, jf, k };
+    let load = |place| step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, place);
+    let equal = |value, otherwise| step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, otherwise, value);
+    let answer = |verdict| step(libc::BPF_RET | libc::BPF_K, 0, verdict);
+    let end = [answer(libc::SECCOMP_RET_ERRNO | error), answer(libc::SECCOMP_RET_ALLOW)];
+    // `struct seccomp_data` begins with the number; the arguments follow from byte 16 on.
+    let program = match argument {
+        None => [&[load(0), equal(call, 1)][..], &end].concat(),
+        Some(argument) => [&[load(0), equal(call, 3), load(16), equal(*argument, 1)][..], &end].concat(),
+    };
+    kerntun_linux::seccomp::install_filter(&program).unwrap();
+    let command: Vec<_> = std::env::args().skip_while(|argument| argument != "--").skip(1).collect();
+    panic!("{}", Command::new(&command[0]).args(&command[1..]).env_remove(WITHOUT).exec());
+}
+
+#[test]
+fn every_layer_may_be_missing() {
+    if !is_root("every_layer_may_be_missing") {
+        return;
+    }
+    let privileges = libc::PR_SET_NO_NEW_PRIVS;
+    let refused = [
+        (
+            format!("{} {}", libc::SYS_landlock_create_ruleset, libc::ENOSYS),
+            "landlock (the kernel has none, or it is switched off)",
+        ),
+        (format!("{} {}", libc::SYS_seccomp, libc::ENOSYS), "seccomp (the kernel has none)"),
+        // Where the limit cannot be raised either, that is said instead.
+        (format!("{} {}", libc::SYS_mlockall, libc::EPERM), "locked-memory ("),
+        (format!("{} {}", libc::SYS_setgroups, libc::EPERM), "user (cannot become user "),
+        (format!("{} {}", libc::SYS_setresuid, libc::EPERM), "user (cannot become user "),
+        (format!("{} {}", libc::SYS_capset, libc::EPERM), "capabilities (Operation not permitted"),
+        (
+            format!("{} {} {privileges}", libc::SYS_prctl, libc::EINVAL),
+            "no-new-privileges (PR_SET_NO_NEW_PRIVS: Invalid",
+        ),
+    ];
+    let this = std::env::current_exe().unwrap();
+    for (without, sentence) in refused {
+        let without = format!("{WITHOUT}={without}");
+        let starter =
+            ["env", &without, this.to_str().unwrap(), "--exact", "launcher", "--nocapture", "--test-threads=1", "--"];
+        starts_without(&starter, sentence);
+    }
+    // A container whose only user is root, and none on the outside.
+    starts_without(&["unshare", "--user", "--map-root-user", "--net"], "user (cannot become user ");
+}
+
+/// Without a layer the daemon starts, names it, and puts the others in place; where all are required it does not start.
+#[track_caller]
+fn starts_without(starter: &[&str], sentence: &str) {
+    let (layer, _) = sentence.split_once(' ').unwrap();
+    let daemon = Daemon::start_by(starter, &[]);
+    let log = daemon.log();
+    let warning = log.lines().find(|line| line.contains("sandbox: ")).unwrap();
+    assert!(warning.split_once("; without ").unwrap().1.contains(sentence), "{log}");
+    assert!(!daemon.has(layer) && daemon.has("no-dumps"), "{log}");
+    assert!(daemon.diagnostic(&format!("sandbox.missing.{layer}")).is_some(), "{log}");
+    if layer != "no-new-privileges" {
+        assert!(daemon.has("no-new-privileges"), "{log}");
+    }
+    drop(daemon);
+    let mut daemon = Daemon::spawn(starter, &["--require-sandbox"]);
+    let (code, log) = daemon.end();
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("error: the sandbox is required and not whole, so nothing is served"), "{log}");
+    assert!(log.contains(sentence), "{log}");
     assert!(daemon.is_gone());
 }

@@ -16,7 +16,7 @@ use super::Role;
 use kerntun_linux::interface::SIOCGIFINDEX;
 use kerntun_linux::seccomp::install_filter;
 use seccompiler::SeccompCmpArgLen::Dword;
-use seccompiler::SeccompCmpOp::{Eq, Ge, Lt, MaskedEq};
+use seccompiler::SeccompCmpOp::{Eq, MaskedEq};
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
@@ -66,7 +66,8 @@ const SERVER: &[i64] = &[
     #[cfg(target_arch = "x86_64")]
     libc::SYS_epoll_wait,
     libc::SYS_epoll_ctl,
-    // A change of port. What may be bound is a UDP socket.
+    // A change of port. Of the sockets of other kinds that it holds none can be made to listen; where there is no Landlock
+    // a Unix one can be given a name, which makes a file that nobody can open.
     libc::SYS_bind,
     libc::SYS_getsockname,
     // Configuration connections.
@@ -84,14 +85,13 @@ const SERVER: &[i64] = &[
     libc::SYS_sched_yield,
 ];
 
-/// Made by the keeper, with any arguments. Landlock says which file.
+/// Made by the keeper, with any arguments. Landlock says in which directory.
 const KEEPER: &[i64] = &[
     libc::SYS_statx,
     libc::SYS_newfstatat,
     libc::SYS_unlinkat,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_unlink,
-    libc::SYS_kill,
     libc::SYS_wait4,
     libc::SYS_waitid,
 ];
@@ -144,6 +144,32 @@ const HOSTILE: &[i64] = &[
     libc::SYS_personality,
 ];
 
+/// The options of sockets that the server sets, by level. With `CAP_NET_ADMIN` others are doors: to addresses of an
+/// interface (`IPV6_JOIN_ANYCAST`), to packets from foreign addresses (`IP_TRANSPARENT`), to programs in the kernel
+/// (`SO_ATTACH_FILTER`) and to the firewall's tables (all of IP from 64 on).
+const SET: &[(i32, &[i32])] = &[
+    (
+        libc::SOL_SOCKET,
+        &[
+            libc::SO_MARK,
+            libc::SO_REUSEPORT,
+            libc::SO_RCVBUF,
+            libc::SO_RCVBUFFORCE,
+            libc::SO_SNDBUF,
+            libc::SO_SNDBUFFORCE,
+            // Of configuration connections.
+            libc::SO_RCVTIMEO,
+            libc::SO_SNDTIMEO,
+        ],
+    ),
+    (libc::IPPROTO_IP, &[libc::IP_PKTINFO, libc::IP_RECVTOS, libc::IP_MTU_DISCOVER]),
+    (libc::IPPROTO_IPV6, &[libc::IPV6_V6ONLY, libc::IPV6_RECVPKTINFO, libc::IPV6_RECVTCLASS, libc::IPV6_MTU_DISCOVER]),
+    (libc::SOL_UDP, &[libc::UDP_GRO]),
+];
+
+/// Those it asks for: who configures, and whether segments can be sent.
+const ASKED: &[(i32, &[i32])] = &[(libc::SOL_SOCKET, &[libc::SO_PEERCRED]), (libc::SOL_UDP, &[libc::UDP_SEGMENT])];
+
 /// Puts all threads under both programs.
 pub(super) fn enter(role: &Role<'_>) -> Result<(), String> {
     let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|_| "not for this processor".to_owned())?;
@@ -184,7 +210,8 @@ fn made(role: &Role<'_>) -> Result<Rules, BackendError> {
     rules.insert(libc::SYS_prctl, vec![rule([(0, Eq, number(libc::PR_SET_NAME))])?]);
     let flags = [libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL, libc::F_DUPFD_CLOEXEC];
     rules.insert(libc::SYS_fcntl, each(1, flags)?);
-    if matches!(role, Role::Keeper { .. }) {
+    if let Role::Keeper { server, .. } = role {
+        rules.insert(libc::SYS_kill, vec![rule([(0, Eq, u64::from(*server))])?]);
         return Ok(rules);
     }
     // The server's threads. Of another way to make them (`clone3`) a filter sees no flags; the C library then takes this one.
@@ -196,19 +223,8 @@ fn made(role: &Role<'_>) -> Result<Rules, BackendError> {
         rule([(0, Eq, number(family)), (1, kind, number(libc::SOCK_DGRAM)), (2, Eq, number(libc::IPPROTO_UDP))])
     };
     rules.insert(libc::SYS_socket, vec![udp(libc::AF_INET)?, udp(libc::AF_INET6)?]);
-    // Of the options of IP not those from 64 on, which are the firewall's tables, except for traffic classes (66, 67), which
-    // have their numbers among them.
-    let options = || -> Result<_, BackendError> {
-        Ok(vec![
-            rule([(1, Eq, number(libc::SOL_SOCKET))])?,
-            rule([(1, Eq, number(libc::SOL_UDP))])?,
-            rule([(1, Eq, number(libc::IPPROTO_IP)), (2, Lt, 64)])?,
-            rule([(1, Eq, number(libc::IPPROTO_IPV6)), (2, Lt, 64)])?,
-            rule([(1, Eq, number(libc::IPPROTO_IPV6)), (2, Ge, 66), (2, Lt, 68)])?,
-        ])
-    };
-    rules.insert(libc::SYS_setsockopt, options()?);
-    rules.insert(libc::SYS_getsockopt, options()?);
+    rules.insert(libc::SYS_setsockopt, options(SET)?);
+    rules.insert(libc::SYS_getsockopt, options(ASKED)?);
     // Scopes of addresses. Others would change interfaces and routes.
     rules.insert(libc::SYS_ioctl, vec![rule([(1, Eq, u64::from(SIOCGIFINDEX))])?]);
     Ok(rules)
@@ -237,6 +253,12 @@ fn rule<const N: usize>(conditions: [(u8, SeccompCmpOp, u64); N]) -> Result<Secc
     // All arguments here are 32 bits wide, and the kernel ignores what stands above.
     let condition = |(place, op, value)| SeccompCondition::new(place, Dword, op, value);
     SeccompRule::new(conditions.into_iter().map(condition).collect::<Result<_, _>>()?)
+}
+
+/// A rule for each option of a list.
+fn options(list: &[(i32, &[i32])]) -> Result<Vec<SeccompRule>, BackendError> {
+    let each = list.iter().flat_map(|(level, names)| names.iter().map(|name| (*level, *name)));
+    each.map(|(level, name)| rule([(1, Eq, number(level)), (2, Eq, number(name))])).collect()
 }
 
 /// A rule for each value of one argument.

@@ -29,7 +29,7 @@ pub(super) fn restrict(role: &Role<'_>) -> Result<RulesetStatus, String> {
         Role::Keeper { .. } => rules.scope(Scope::AbstractUnixSocket).map_err(said)?,
     };
     let mut rules = rules.create().map_err(said)?;
-    if let Role::Keeper { directory: Some(directory) } = role {
+    if let Role::Keeper { directory: Some(directory), .. } = role {
         let directory = PathFd::new(directory).map_err(|error| error.to_string())?;
         rules = rules.add_rule(PathBeneath::new(directory, AccessFs::RemoveFile)).map_err(said)?;
     }

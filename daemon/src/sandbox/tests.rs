@@ -81,7 +81,7 @@ fn deed() {
         "landlock-keeper" => {
             privileges::no_new().unwrap();
             let inside_directory = directory.join("inside");
-            if landlock::enter(&Role::Keeper { directory: Some(&inside_directory) }).is_err() {
+            if landlock::enter(&Role::Keeper { directory: Some(&inside_directory), server: 0 }).is_err() {
                 std::process::exit(NOT_HERE);
             }
             assert_eq!(errno(File::open(&inside)), libc::EACCES);
@@ -126,7 +126,7 @@ fn deed() {
         }
         "capabilities-keeper" => {
             privileges::drop_bounding_set();
-            privileges::keep_capabilities(&Role::Keeper { directory: None }).unwrap();
+            privileges::keep_capabilities(&Role::Keeper { directory: None, server: 0 }).unwrap();
             assert_eq!(status("CapEff"), "0000000000000020");
             assert_eq!(status("CapBnd"), "0000000000000000");
             assert_eq!(status("Uid"), "0 0 0 0");
@@ -166,6 +166,12 @@ fn deed() {
             let socket = UdpSocket::from(rustix::net::socket(family, kind, Some(rustix::net::ipproto::UDP)).unwrap());
             assert_eq!(errno(socket.connect("127.0.0.1:9")), libc::ENOSYS);
             std::thread::Builder::new().name("another".to_owned()).spawn(|| ()).unwrap().join().unwrap();
+            // Every option that it sets, by what sets them.
+            let offload = kerntun_linux::UdpOffload::ALL;
+            let config = kerntun_linux::UdpConfig { port: 0, mark: 0, workers: 2, offload, ipv6: true };
+            let bound = kerntun_linux::bind(&config).unwrap();
+            let gro = bound.workers.iter().all(|sockets| sockets.v4.gro());
+            assert!(gro, "as without the filter (Linux 5.0)");
         }
         "seccomp-program" => {
             privileges::no_new().unwrap();
@@ -175,7 +181,9 @@ fn deed() {
         "seccomp-keeper" => {
             privileges::no_new().unwrap();
             let child = Command::new("/bin/sleep").arg("100").spawn().unwrap();
-            filter::enter(&Role::Keeper { directory: None }).unwrap();
+            let parent = getppid().unwrap();
+            filter::enter(&Role::Keeper { directory: None, server: child.id() }).unwrap();
+            assert_eq!(test_kill_process(parent).unwrap_err().raw_os_error(), libc::ENOSYS, "only the server");
             assert_eq!(errno(File::open(&outside)), libc::ENOSYS);
             assert_eq!(errno(UdpSocket::bind("127.0.0.1:0")), libc::ENOSYS);
             fs::remove_file(&outside).unwrap();
