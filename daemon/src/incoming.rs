@@ -9,7 +9,7 @@ use kerntun_engine::peer::{Endpoint, PeerRef};
 use kerntun_engine::reason::Reason;
 use kerntun_engine::time::Instant;
 use kerntun_linux::{
-    ChecksumPolicy, Coalescer, DeliveryReport, Placed, RecvBatch, RecvStats, TunError, TunQueue, UdpSocket,
+    ChecksumPolicy, Coalescer, DeliveryReport, Placed, RecvBatch, RecvStats, TunError, TunQueue, UdpSocket, emptied,
 };
 use std::io;
 use std::ops::Range;
@@ -24,6 +24,8 @@ const MAX_RUN: usize = 64;
 pub(crate) struct Receiver {
     batch: RecvBatch,
     runs: Runs,
+    /// Memory for the inner packets of a batch. Empty between batches.
+    inner: Vec<&'static [u8]>,
     coalescer: Coalescer,
     report: DeliveryReport,
     seen: RecvStats,
@@ -65,6 +67,7 @@ impl Receiver {
                 flushes: Vec::new(),
                 handshakes: false,
             },
+            inner: Vec::with_capacity(MAX_RUN),
             coalescer: Coalescer::new(queue.offload(), ChecksumPolicy::Verify),
             report: DeliveryReport::default(),
             seen: RecvStats::default(),
@@ -95,12 +98,14 @@ impl Receiver {
         }
         self.runs.finish(now, shared, data);
         let data = &*data;
-        let inner: Vec<&[u8]> = self.runs.deliveries.iter().filter_map(|range| data.get(range.clone())).collect();
+        let mut inner = emptied(std::mem::take(&mut self.inner));
+        inner.extend(self.runs.deliveries.iter().filter_map(|range| data.get(range.clone())));
         if std::mem::take(&mut self.runs.handshakes) {
             shared.inbox.wake();
         }
         let before = self.report;
         let delivered = tun.deliver(&mut self.coalescer, &inner, &mut self.report);
+        self.inner = emptied(inner);
         count(shared, Reason::DeliveryFailed, lost(&self.report) - lost(&before));
         if self.report.step_downs > before.step_downs {
             tracing::info!("the TUN device refused a merged packet: nothing was lost, and that kind is merged no more");

@@ -8,17 +8,20 @@ use kerntun_engine::peer::PeerRef;
 use kerntun_engine::reason::Reason;
 use kerntun_engine::time::Instant;
 use kerntun_host::Held;
-use kerntun_linux::{Segments, TunBatch, TunError, TunQueue};
+use kerntun_linux::{MAX_PACKETS, Segments, TunBatch, TunError, TunQueue, emptied};
 
 /// What one worker reads from its TUN queue.
 pub(crate) struct Outgoing {
     batch: TunBatch,
+    /// Memory for the packets of a batch whose peer is known. Empty between batches.
+    routed: Vec<Routed<'static>>,
     unreachables: Unreachables,
 }
 
 impl Outgoing {
     pub(crate) fn new() -> Self {
-        Self { batch: TunBatch::new(), unreachables: Unreachables::new() }
+        let routed = Vec::with_capacity(MAX_PACKETS);
+        Self { batch: TunBatch::new(), routed, unreachables: Unreachables::new() }
     }
 
     /// Takes what the TUN device has, up to one batch, and gives it to `sender`, which is to be flushed afterwards.
@@ -30,9 +33,8 @@ impl Outgoing {
         sender: &mut Sender<'_>,
     ) -> Result<(), TunError> {
         self.batch.recv(tun)?;
-        let packets = self.batch.packets();
-        let mut routed = Vec::with_capacity(packets.len());
-        for (header, packet) in packets {
+        let mut routed = emptied(std::mem::take(&mut self.routed));
+        for (header, packet) in self.batch.packets() {
             // What contradicts itself is no packet.
             let Ok(segments) = Segments::parse(header, packet) else {
                 shared.engine.count_drop(None, Reason::NotIp, 1);
@@ -58,6 +60,7 @@ impl Outgoing {
                 Err(NotReserved::Drop(_)) => {}
             }
         }
+        self.routed = emptied(routed);
         Ok(())
     }
 }

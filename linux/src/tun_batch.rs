@@ -7,7 +7,7 @@ use crate::queue::{TUN_BUFFER, TunQueue};
 use crate::vnet::{VNET_HEADER_LEN, VnetHeader};
 
 /// Packets read at once. Never waited for: what is there goes.
-const MAX_PACKETS: usize = 64;
+pub const MAX_PACKETS: usize = 64;
 
 /// Bytes read at once: four of the largest super-packets.
 const BUFFER: usize = 4 * TUN_BUFFER;
