@@ -41,6 +41,7 @@ pub(crate) struct Args {
 /// Forwards until it is ended.
 pub(crate) fn run(args: &Args) -> Result<(), Trouble> {
     let fail = |doing: &'static str| move |error: &dyn std::fmt::Display| Trouble::new(format!("{doing}: {error}"));
+    kerntun_linux::run_in_batches().map_err(|error| fail("cannot be scheduled like the daemon")(&error))?;
     let workers = thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
     let config = TunConfig { name: &args.name, queues: workers, offload: TunOffload::ALL, exists: IfExists::Refuse };
     let tun = Tun::create(&config).map_err(|error| fail("cannot make a TUN device")(&error))?;

@@ -141,6 +141,10 @@ fn prepare(options: &Options) -> Result<Prepared, Error> {
     let (inbox, ends) = (Inbox::new(handshakes.waker()), Ends::new(control.waker()));
     let wakers = workers.iter().map(Poller::waker).collect();
     let queues = tun.queues;
+    // Without it everything works, a round trip takes longer.
+    if let Err(error) = kerntun_linux::run_in_batches() {
+        tracing::debug!("the threads are scheduled like others ({error})");
+    }
     // With the right to configure the network a netlink socket is too much to leave to whoever may take over.
     drop(tun.interface);
     let sandbox = sandbox::enter(&Role::Server);
