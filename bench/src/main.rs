@@ -11,7 +11,7 @@
 //! | `measure` | one measurement on a stage |
 //! | `tcp`, `udp`, `echo` | the traffic |
 //! | `primitives` | the ciphers by themselves |
-//! | `handshake`, `noise`, `memory` | what a daemon does by itself |
+//! | `handshake`, `hub`, `noise`, `memory` | what a daemon does by itself |
 //! | `cpu` | what the processors and processes have done |
 //! | `results` | the file of results |
 //! | `statistics`, `verdict` | medians, and which of the wanted ratios are reached |
@@ -27,6 +27,7 @@ mod daemon;
 mod echo;
 mod forward;
 mod handshake;
+mod hub;
 mod machine;
 mod measure;
 mod memory;

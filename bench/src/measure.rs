@@ -4,6 +4,7 @@ use crate::cpu;
 use crate::daemon::Daemon;
 use crate::echo;
 use crate::handshake;
+use crate::hub;
 use crate::memory;
 use crate::results::Values;
 use crate::stage::Stage;
@@ -48,6 +49,8 @@ pub(crate) enum Measure {
     Handshakes,
     /// Memory of a daemon by itself, with many peers.
     Memory,
+    /// A daemon by itself, with many peers at work.
+    Hub,
 }
 
 /// How carefully.
@@ -67,7 +70,7 @@ const RATES: [u64; 16] = [
 
 impl Measure {
     /// In the order of a round: what changes the wire comes last.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Tcp1,
         Self::Tcp1Back,
         Self::TcpBoth,
@@ -83,6 +86,7 @@ impl Measure {
         Self::Tcp1Plain,
         Self::Handshakes,
         Self::Memory,
+        Self::Hub,
     ];
 
     /// What it is called on the command line and in files.
@@ -103,6 +107,7 @@ impl Measure {
             Self::WakeUps => "wake-ups",
             Self::Handshakes => "handshakes",
             Self::Memory => "memory",
+            Self::Hub => "hub",
         }
     }
 
@@ -123,6 +128,7 @@ impl Measure {
             Self::Loaded => "round trip beside one TCP stream",
             Self::WakeUps => "wake-ups of both daemons, idle",
             Self::Handshakes => "handshakes: how many, and what each costs",
+            Self::Hub => "a hub: 10,000 peers at work, and 100,000 configured",
             Self::Memory => "memory for up to 100,000 peers, and time to set and list them",
         }
     }
@@ -139,7 +145,7 @@ impl Measure {
     pub(crate) fn applies_to(self, program: Program) -> bool {
         match self {
             Self::WakeUps => program.is_tunnel(),
-            Self::Handshakes | Self::Memory => program.is_wireguard(),
+            Self::Handshakes | Self::Memory | Self::Hub => program.is_wireguard(),
             _ => true,
         }
     }
@@ -155,6 +161,7 @@ impl Measure {
             Self::WakeUps => window * 2 + ms(500),
             Self::Handshakes => ms(4500),
             Self::Memory => ms(15_000),
+            Self::Hub => ms(20_000),
             _ => window + ms(500),
         }
     }
@@ -163,7 +170,7 @@ impl Measure {
     /// move with the hour.
     pub(crate) fn rounds(self) -> u32 {
         match self {
-            Self::Memory => 1,
+            Self::Memory | Self::Hub => 1,
             Self::Handshakes | Self::WakeUps => 3,
             _ if self.is_judged() => u32::MAX,
             _ => 3,
@@ -172,12 +179,16 @@ impl Measure {
 
     /// Whether it is done with one daemon by itself, not on a stage.
     pub(crate) fn is_alone(self) -> bool {
-        matches!(self, Self::Handshakes | Self::Memory)
+        matches!(self, Self::Handshakes | Self::Memory | Self::Hub)
     }
 
     /// Does it with one daemon by itself.
     pub(crate) fn run_alone(self, subject: &Subject) -> Result<Values, Trouble> {
-        if self == Self::Memory { memory::measure(subject) } else { handshake::measure(subject) }
+        match self {
+            Self::Memory => memory::measure(subject),
+            Self::Hub => hub::measure(subject),
+            _ => handshake::measure(subject),
+        }
     }
 
     /// Does it on a stage.
@@ -208,7 +219,7 @@ impl Measure {
                 values
             }
             Self::WakeUps => wake_ups(&stage.daemons, care.window * 2),
-            Self::Handshakes | Self::Memory => Ok(Values::new()),
+            Self::Handshakes | Self::Memory | Self::Hub => Ok(Values::new()),
         }
     }
 }

@@ -6,7 +6,7 @@ use kerntun_crypto::Fast;
 use kerntun_engine::host::Crypto;
 use kerntun_engine::secret::Secret;
 use kerntun_lab::Trouble;
-use snow::{Builder, HandshakeState};
+use snow::{Builder, HandshakeState, StatelessTransportState};
 
 const PATTERN: &str = "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
 const PROLOGUE: &[u8] = b"WireGuard v1 zx2c4 Jason@zx2c4.com";
@@ -97,6 +97,35 @@ impl Waiting {
     /// Whether a response is the daemon's to this handshake.
     pub(crate) fn is_answered_by(&mut self, response: &[u8; RESPONSE]) -> bool {
         self.state.read_message(&response[12..60], &mut [0; 16]).is_ok()
+    }
+}
+
+impl Waiting {
+    /// The session, if this is the daemon's response to this handshake.
+    pub(crate) fn finish(mut self, response: &[u8; RESPONSE]) -> Option<Transport> {
+        if !self.is_answered_by(response) {
+            return None;
+        }
+        let receiver = *response[4..8].first_chunk()?;
+        Some(Transport { state: self.state.into_stateless_transport_mode().ok()?, receiver })
+    }
+}
+
+/// A session.
+pub(crate) struct Transport {
+    state: StatelessTransportState,
+    /// The index that the daemon gave it.
+    receiver: [u8; 4],
+}
+
+impl Transport {
+    /// A data message with this counter; `datagram` is 32 bytes longer than the text.
+    pub(crate) fn seal(&self, counter: u64, text: &[u8], datagram: &mut [u8]) -> Result<(), Trouble> {
+        let (header, body) = datagram.split_at_mut(16);
+        header[..4].copy_from_slice(&[4, 0, 0, 0]);
+        header[4..8].copy_from_slice(&self.receiver);
+        header[8..].copy_from_slice(&counter.to_le_bytes());
+        self.state.write_message(counter, text, body).map(drop).map_err(fail)
     }
 }
 

@@ -35,7 +35,7 @@ const CPU: &str = "cpu_seconds_per_gb";
 const PACKETS: &str = "delivered_per_second";
 
 /// All lines.
-pub(crate) const ROWS: [Row; 38] = [
+pub(crate) const ROWS: [Row; 46] = [
     row("tcp-1", GBIT, "1 TCP stream, Gb/s", (1.0, 2), MORE),
     row("tcp-1-back", GBIT, "1 TCP stream back, Gb/s", (1.0, 2), MORE),
     row("tcp-both", GBIT, "1 TCP stream each way, sum, Gb/s", (1.0, 2), MORE),
@@ -69,6 +69,20 @@ pub(crate) const ROWS: [Row; 38] = [
     row("memory", "set_seconds_100k", "time to configure 100,000 peers, s", (1.0, 2), LESS),
     row("memory", "get_seconds_10k", "time to list 10,000 peers, s", (1.0, 3), LESS),
     row("memory", "get_seconds_100k", "time to list 100,000 peers, s", (1.0, 3), LESS),
+    row("hub", "in_per_second", "hub with 10,000 peers at work: packets delivered, thousands/s", (1e-3, 0), MORE),
+    row("hub", "in_cpu_us", "– its CPU for each, µs", (1.0, 2), LESS),
+    row(
+        "hub",
+        "through_per_second",
+        "hub with 10,000 peers: packets from one to another, thousands/s",
+        (1e-3, 0),
+        MORE,
+    ),
+    row("hub", "through_cpu_us", "– its CPU for each, µs", (1.0, 2), LESS),
+    row("hub", "all_connected_seconds", "– time until all have a session, s", (1.0, 2), LESS),
+    row("hub", "kib_per_active_peer", "– resident memory for each, KiB", (1.0, 1), LESS),
+    row("hub", "first_answer_us_10k", "time to the answer to an initiation, 10,000 peers, µs", (1.0, 0), LESS),
+    row("hub", "first_answer_us_100k", "time to the answer to an initiation, 100,000 peers, µs", (1.0, 0), LESS),
     row("primitives", "seal_gb_per_second", "sealing full packets, one processor, GB/s", (1.0, 2), MORE),
     row("primitives", "open_gb_per_second", "opening full packets, one processor, GB/s", (1.0, 2), MORE),
     row("primitives", "x25519_us", "X25519 shared secret, µs", (1.0, 1), LESS),
@@ -149,6 +163,9 @@ pub(crate) fn brief(values: &Values) -> String {
     }
     if let Some(rate) = number("answered_per_second") {
         return format!("{rate:.0}/s");
+    }
+    if let (Some(rate), Some(through)) = (number("in_per_second"), number("through_per_second")) {
+        return format!("{:.0}k/s in, {:.0}k/s through", rate / 1e3, through / 1e3);
     }
     if let Some(memory) = number("kib_per_peer_10k") {
         return format!("{memory:.1} KiB");
