@@ -62,6 +62,8 @@ impl World {
                 let back = self.shared.random.below(500_000_000) as i64;
                 if self.stepped[at] + back <= MOST_BACK {
                     self.stepped[at] += back;
+                    let clock = self.nodes[at].clock(&self.shared).as_nanos();
+                    self.shared.journal.borrow_mut().steps_back(at, clock);
                     self.nodes[at].skew -= back;
                     self.nodes[at].arm(&mut self.shared);
                 }

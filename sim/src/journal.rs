@@ -20,6 +20,8 @@ const REJECT_AFTER: u64 = 180_000_000_000;
 pub struct Journal {
     sealed: HashMap<[u8; 32], HashSet<u64>>,
     first_used: HashMap<([u8; 32], usize), u64>,
+    /// What the clock of a node had shown before it was set back.
+    latest: HashMap<usize, u64>,
     statics: HashSet<[u8; 32]>,
     secrets: HashSet<[u8; 32]>,
     /// When the job at hand was made, by the clock of the device at hand.
@@ -35,6 +37,12 @@ pub fn masked(secret: &[u8; 32]) -> [u8; 32] {
 }
 
 impl Journal {
+    /// The monotonic clock of a node is about to be set back; it shows `clock` nanoseconds.
+    pub fn steps_back(&mut self, node: usize, clock: u64) {
+        let latest = self.latest.entry(node).or_default();
+        *latest = clock.max(*latest);
+    }
+
     /// A key that a device keeps for as long as it is configured.
     pub fn keeps(&mut self, secret: &[u8; 32]) {
         let secret = masked(secret);
@@ -63,7 +71,10 @@ impl Journal {
     }
 
     fn used(&mut self, key: &[u8; 32], device: usize) {
-        let first = *self.first_used.entry((masked(key), device)).or_insert(self.job_made);
+        // The session may have been made before the clock was set back and used afterwards, so by its own clock before it
+        // was made.
+        let latest = self.latest.get(&(device >> 16)).copied().unwrap_or_default();
+        let first = *self.first_used.entry((masked(key), device)).or_insert_with(|| self.job_made.max(latest));
         let age = self.job_made.saturating_sub(first);
         if age >= REJECT_AFTER {
             self.fail(

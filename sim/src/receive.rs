@@ -194,13 +194,6 @@ impl Node {
                 Verdict::Deliver { .. } | Verdict::Keepalive => {}
             }
             accepted = true;
-            let fresh = shared.origin.fresh(self.id, &original.bytes);
-            shared.require(fresh.is_some() && fresh == sender, Check::StrangersChangeNothing, || {
-                format!("node {} takes a datagram of {fresh:?}, forged or replayed, for one of {sender:?}", self.id)
-            });
-            if let Some(from) = fresh {
-                shared.origin.take(self.id, from, &original.bytes);
-            }
             match verdict {
                 Verdict::Keepalive => self.tally.keepalives += 1,
                 Verdict::Deliver { len, rewritten } => {
@@ -222,6 +215,14 @@ impl Node {
                 Verdict::Drop(reason) => {
                     shared.fail(Check::DeliveredUnchanged, format!("an honest packet is {}", reason.name()));
                 }
+            }
+            // After what came of it, so that a packet that comes out twice or at the wrong place is called that.
+            let fresh = shared.origin.fresh(self.id, &original.bytes);
+            shared.require(fresh.is_some() && fresh == sender, Check::StrangersChangeNothing, || {
+                format!("node {} takes a datagram of {fresh:?}, forged or replayed, for one of {sender:?}", self.id)
+            });
+            if let Some(from) = fresh {
+                shared.origin.take(self.id, from, &original.bytes);
             }
         }
         if accepted {

@@ -169,6 +169,7 @@ impl World {
             self.configure_peer(one, other, false);
             self.configure_peer(other, one, false);
         }
+        self.last_word();
         self.run_until(self.shared.now + FORGOTTEN)?;
         for at in 0..self.nodes.len() {
             self.check_end(at);
@@ -182,6 +183,21 @@ impl World {
         self.result(())?;
         let (sent, delivered) = self.shared.ledger.counts();
         Ok(Outcome { sent, delivered, reconnected, digest: self.shared.random.word() })
+    }
+
+    /// Everybody says one thing more, for which most of them need new sessions. Nothing that is sent later takes it along.
+    fn last_word(&mut self) {
+        for at in 0..self.nodes.len() {
+            if self.shared.random.permille(700) {
+                self.nodes[at].device.configure(|configuration| configuration.forget_sessions());
+                self.nodes[at].arm(&mut self.shared);
+            }
+        }
+        for (one, other) in self.links.clone() {
+            for (from, to) in [(one, other), (other, one)] {
+                self.send(from, (inner_addresses(from)[0], inner_addresses(to)[0]), 1);
+            }
+        }
     }
 
     /// The nodes that a node has a link to.
