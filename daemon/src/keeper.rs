@@ -97,6 +97,7 @@ impl Keeper {
         let server = Server { child, lifeline: ours };
         let directory = file.as_ref().and_then(|file| file.path().parent());
         let report = sandbox::enter(&Role::Keeper { directory, server: server.child.id() });
+        report.log_for_keeper();
         report.satisfy(options)?;
         Ok(Self {
             server,

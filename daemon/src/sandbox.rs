@@ -99,6 +99,13 @@ impl Sandbox {
         }
     }
 
+    /// The keeper's line, which is worth one only if something is missing.
+    pub(crate) fn log_for_keeper(&self) {
+        if !self.missing.is_empty() {
+            tracing::warn!("the keeping process is not locked up as it should be: without {}", self.reasons());
+        }
+    }
+
     /// # Errors
     /// When something is missing that `options` require.
     pub(crate) fn satisfy(&self, options: &Options) -> Result<(), Error> {

@@ -455,15 +455,39 @@ fn every_layer_may_be_missing() {
             "no-new-privileges (PR_SET_NO_NEW_PRIVS: Invalid",
         ),
     ];
-    let this = std::env::current_exe().unwrap();
     for (without, sentence) in refused {
-        let without = format!("{WITHOUT}={without}");
-        let starter =
-            ["env", &without, this.to_str().unwrap(), "--exact", "launcher", "--nocapture", "--test-threads=1", "--"];
-        starts_without(&starter, sentence);
+        launched_without(&without, |starter| starts_without(starter, sentence));
     }
     // A container whose only user is root, and none on the outside.
     starts_without(&["unshare", "--user", "--map-root-user", "--net"], "user (cannot become user ");
+}
+
+fn launched_without<R>(without: &str, body: impl FnOnce(&[&str]) -> R) -> R {
+    let (this, without) = (std::env::current_exe().unwrap(), format!("{WITHOUT}={without}"));
+    body(&["env", &without, this.to_str().unwrap(), "--exact", "launcher", "--nocapture", "--test-threads=1", "--"])
+}
+
+#[test]
+fn so_may_one_of_the_keeper() {
+    if !is_root("so_may_one_of_the_keeper") {
+        return;
+    }
+    // A rule for the socket's directory is what the server has no need of.
+    let without = format!("{} {}", libc::SYS_landlock_add_rule, libc::ENOSYS);
+    launched_without(&without, |starter| {
+        let daemon = Daemon::start_by(starter, &[]);
+        if !daemon.has("landlock") {
+            return println!("SKIPPED: so_may_one_of_the_keeper needs Landlock");
+        }
+        let sentence = "the keeping process is not locked up as it should be: without landlock (";
+        assert!(daemon.log().contains(sentence), "{}", daemon.log());
+        drop(daemon);
+        let mut daemon = Daemon::spawn(starter, &["--require-sandbox"]);
+        let (code, log) = daemon.end();
+        assert_eq!(code, Some(1), "{log}");
+        assert!(log.contains("error: the sandbox is required and not whole, so nothing is served"), "{log}");
+        assert!(daemon.is_gone());
+    });
 }
 
 /// Without a layer the daemon starts, names it, and puts the others in place; where all are required it does not start.
