@@ -42,6 +42,11 @@ static void receive_message(struct kt_netdev *kt, struct sk_buff *skb, struct kt
 		return;
 	handled = kt_receive_handshake(kt->engine, kt_now(), message, skb->len, &from, waiting, KT_MAX_HANDSHAKES, block,
 				       &peer, &outgoing);
+	if (handled == KT_HANDLED_REPLY || handled == KT_HANDLED_CONNECTED) {
+		local_bh_disable();
+		dev_sw_netstats_rx_add(kt->dev, skb->len);
+		local_bh_enable();
+	}
 	if (handled == KT_HANDLED_REPLY)
 		send_message(kt, KT_NO_PEER, &outgoing);
 	/* The first packet under the new keys tells the other side that we have them. */

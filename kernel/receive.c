@@ -156,27 +156,30 @@ static void deliver(struct kt_lane *lane, struct sk_buff *skb)
 	struct kt_verdict verdict;
 	u8 buffer[KT_HEADER_LEN + KT_HEAD_LEN];
 	const u8 *start;
-	u32 start_len = min_t(u32, skb->len, sizeof(buffer));
+	const u32 len = skb->len;
+	u32 start_len = min_t(u32, len, sizeof(buffer));
 
 	if (unlikely(KT_RUN(skb)->state == KT_RUN_DEAD))
 		goto free;
 	start = skb_header_pointer(skb, 0, start_len, buffer);
 	if (unlikely(!start || !kt_endpoint_of(skb, &from) ||
-		     !kt_incoming_init(&incoming, start, skb->len, outer_ecn(skb))))
+		     !kt_incoming_init(&incoming, start, len, outer_ecn(skb))))
 		goto free;
 	if (likely(KT_RUN(skb)->state == KT_RUN_DONE))
-		kt_incoming_authentic(&incoming, start + KT_HEADER_LEN,
-				      min_t(u32, skb->len - KT_OVERHEAD, KT_HEAD_LEN));
+		kt_incoming_authentic(&incoming, start + KT_HEADER_LEN, min_t(u32, len - KT_OVERHEAD, KT_HEAD_LEN));
 	kt_commit_opened(kt->engine, kt_now_coarse(), &KT_RUN(skb)->open, &incoming, 1, &from, &followup);
 	kt_verdict(&incoming, &verdict);
 	kt_follow(kt, &followup);
-	if (verdict.kind != KT_DELIVER)
+	if (verdict.kind == KT_DROP)
+		goto free;
+	/* The interface counts messages, as in the other direction. */
+	dev_sw_netstats_rx_add(kt->dev, len);
+	if (verdict.kind == KT_KEEPALIVE)
 		goto free;
 	if (unlikely(!unwrap(kt, skb, &verdict))) {
 		kt_count_drop(kt->engine, KT_NO_PEER, KT_REASON_DELIVERY_FAILED, 1);
 		goto free;
 	}
-	dev_sw_netstats_rx_add(kt->dev, verdict.len);
 	kt_give(skb);
 	napi_gro_receive(&lane->napi, skb);
 	return;

@@ -281,6 +281,8 @@ int kt_socket_send(struct kt_netdev *kt, kt_peer peer, struct sk_buff *skb, cons
 	int err;
 
 	skb->dev = kt->dev;
+	/* What the interface counts as sent begins here: the message, without the headers around it. */
+	skb_reset_inner_network_header(skb);
 	rcu_read_lock_bh();
 	if (to->family == 4)
 		err = send4(kt, peer, skb, to, tos, route);
