@@ -7,6 +7,7 @@
 #include "netlink.h"
 #include "timers.h"
 
+#include <crypto/curve25519.h>
 #include <linux/in.h>
 #include <linux/in6.h>
 #include <linux/rtnetlink.h>
@@ -231,6 +232,9 @@ static int read_request(struct request *request, struct nlattr **attrs)
 	if (attrs[WGDEVICE_A_PRIVATE_KEY]) {
 		request->change.flags |= KT_DEVICE_HAS_PRIVATE_KEY;
 		memcpy(request->change.private_key, nla_data(attrs[WGDEVICE_A_PRIVATE_KEY]), KT_KEY_LEN);
+		/* It is listed as it is used. All zeros mean that there is none. */
+		if (memchr_inv(request->change.private_key, 0, KT_KEY_LEN))
+			curve25519_clamp_secret(request->change.private_key);
 	}
 	return attrs[WGDEVICE_A_PEERS] ? read_peers(request, attrs[WGDEVICE_A_PEERS]) : 0;
 }
