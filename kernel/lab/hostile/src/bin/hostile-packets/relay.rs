@@ -1,0 +1,52 @@
+//! The cable: carries frames between the two interfaces and remembers some of them.
+
+use crate::outer::Outer;
+use kerntun_hostile::packet::{Datagram, Offload, Tap};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::collections::VecDeque;
+
+/// Datagrams that are remembered.
+const REMEMBERED: usize = 64;
+
+pub(crate) struct Relay {
+    pub(crate) a: Tap,
+    b: Tap,
+    /// Datagrams on their way to a, the oldest first.
+    pub(crate) seen: VecDeque<Datagram>,
+}
+
+impl Relay {
+    pub(crate) fn new(a: Tap, b: Tap) -> Self {
+        Self { a, b, seen: VecDeque::new() }
+    }
+
+    /// Carries what there is, after waiting for it for some milliseconds; on the way to a in odd shapes if somebody gives them.
+    pub(crate) fn carry(&mut self, milliseconds: u16, mut shapes: Option<&mut Outer>) {
+        let queues = [self.a.queues(), self.b.queues()].concat();
+        let mut waiting: Vec<_> = queues.iter().map(|queue| PollFd::new(*queue, PollFlags::POLLIN)).collect();
+        let _ = poll(&mut waiting, PollTimeout::from(milliseconds));
+        // An interface that is down takes nothing; a cable does not care.
+        while let Ok(Some(frame)) = self.a.read() {
+            let _ = self.b.write(Offload::default(), &frame);
+        }
+        while let Ok(Some(frame)) = self.b.read() {
+            match (Datagram::parse(&frame), &mut shapes) {
+                (Some(datagram), Some(shapes)) => {
+                    shapes.reshape(&self.a, &datagram);
+                    self.remember(datagram);
+                }
+                (datagram, _) => {
+                    let _ = self.a.write(Offload::default(), &frame);
+                    datagram.into_iter().for_each(|datagram| self.remember(datagram));
+                }
+            }
+        }
+    }
+
+    fn remember(&mut self, datagram: Datagram) {
+        if self.seen.len() == REMEMBERED {
+            self.seen.pop_front();
+        }
+        self.seen.push_back(datagram);
+    }
+}

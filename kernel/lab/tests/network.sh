@@ -1,0 +1,136 @@
+#!/usr/bin/env bash
+# Runs in the guest: what the tunnel tells those who use it, and what it takes from the network around it. ICMP errors, the source address of its
+# datagrams, congestion marks.
+. "$LAB/tests/lib.sh"
+load
+cable
+tunnel
+in_a ping -c 1 -W 5 -q 10.77.0.2 >/dev/null
+
+section "nobody's address: the program learns it, and so does whoever's packet was forwarded"
+refused "Required key not available" in_a ping -c 1 -W 1 10.77.0.99
+refused "From 10.77.0.1 icmp_seq=1 Destination Host Unreachable" in_a ping -c 1 -W 1 10.77.0.99
+refused "Destination unreachable: Address unreachable" in_a ping -c 1 -W 1 fd77::99
+ip netns add c
+ip link add inside netns a type veth peer name inside netns c
+for side in a c; do
+    ip netns exec $side sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv6.conf.default.accept_dad=0
+    ip -n $side link set inside up
+done
+ip -n a address add 198.51.100.1/24 dev inside
+ip -n a address add fd33::1/64 dev inside nodad
+ip -n c address add 198.51.100.3/24 dev inside
+ip -n c address add fd33::3/64 dev inside nodad
+ip -n c route add 10.77.0.0/24 via 198.51.100.1
+ip -n c route add fd77::/64 via fd33::1
+in_c() { ip netns exec c "$@"; }
+eventually 5 in_c ping -c 1 -W 1 -q fd33::1
+refused "From 198.51.100.1 icmp_seq=1 Destination Host Unreachable" in_c ping -c 1 -W 1 10.77.0.99
+refused "Destination unreachable: Address unreachable" in_c ping -c 1 -W 1 fd77::99
+
+section "a peer that is nowhere"
+nowhere=$(wg genkey | wg pubkey)
+in_a wg set wg0 peer "$nowhere" allowed-ips 10.77.0.50/32,fd77::50/128
+refused "Destination address required" in_a ping -c 1 -W 1 10.77.0.50
+refused "From 198.51.100.1 icmp_seq=1 Destination Host Unreachable" in_c ping -c 1 -W 1 10.77.0.50
+refused "Destination unreachable: Address unreachable" in_c ping -c 1 -W 1 fd77::50
+in_a wg set wg0 peer "$nowhere" remove
+
+section "the address at which a peer reaches us is the one that we answer from"
+ip -n a address add 192.0.2.11/24 dev under
+ip -n a address add 2001:db8::11/64 dev under nodad
+for address in 192.0.2.11 192.0.2.1 192.0.2.11; do
+    in_b wg set wg0 peer "$public_a" endpoint $address:1111
+    in_b ping -c 2 -i 0.2 -W 5 -q 10.77.0.1 >/dev/null
+    equal "where b sees a" "$address:1111" "$(in_b wg show wg0 endpoints | cut -f2)"
+done
+for address in 2001:db8::11 2001:db8::1 2001:db8::11; do
+    in_b wg set wg0 peer "$public_a" endpoint "[$address]:1111"
+    in_b ping -c 2 -i 0.2 -W 5 -q 10.77.0.1 >/dev/null
+    equal "where b sees a" "[$address]:1111" "$(in_b wg show wg0 endpoints | cut -f2)"
+done
+
+section "until it is not ours any more, or the way out has changed"
+in_b wg set wg0 peer "$public_a" endpoint 192.0.2.11:1111
+in_b ping -c 2 -i 0.2 -W 5 -q 10.77.0.1 >/dev/null
+ip -n a address delete 192.0.2.11/24 dev under
+in_a ping -c 2 -i 0.2 -W 5 -q 10.77.0.2 >/dev/null
+equal "where b sees a" "192.0.2.1:1111" "$(in_b wg show wg0 endpoints | cut -f2)"
+in_b wg set wg0 peer "$public_a" endpoint '[2001:db8::11]:1111'
+in_b ping -c 2 -i 0.2 -W 5 -q 10.77.0.1 >/dev/null
+ip -n a address delete 2001:db8::11/64 dev under
+in_a ping -c 2 -i 0.2 -W 5 -q 10.77.0.2 >/dev/null
+equal "where b sees a" "[2001:db8::1]:1111" "$(in_b wg show wg0 endpoints | cut -f2)"
+# Another interface with a better route: the source follows.
+in_b wg set wg0 peer "$public_a" endpoint 192.0.2.1:1111
+in_b ping -c 2 -i 0.2 -W 5 -q 10.77.0.1 >/dev/null
+ip link add second netns a type veth peer name second netns b
+ip -n a address add 192.0.3.1/24 dev second
+ip -n a link set second up
+ip -n b link set second up
+for name in all second under; do
+    in_b sysctl -qw "net.ipv4.conf.$name.rp_filter=0"
+done
+ip -n a route add 192.0.2.2/32 dev second src 192.0.3.1
+ip -n b route add 192.0.3.1/32 dev second
+in_a ping -c 2 -i 0.2 -W 5 -q 10.77.0.2 >/dev/null
+equal "where b sees a" "192.0.3.1:1111" "$(in_b wg show wg0 endpoints | cut -f2)"
+ip -n a link delete second
+in_a ping -c 2 -i 0.2 -W 5 -q 10.77.0.2 >/dev/null
+equal "where b sees a" "192.0.2.1:1111" "$(in_b wg show wg0 endpoints | cut -f2)"
+
+section "the interface counts what the tunnel counts"
+for side in a b; do
+    for way in rx:2 tx:3; do
+        equal "${way%:*} bytes of $side" "$(ip netns exec $side wg show wg0 transfer | cut -f${way#*:})" \
+            "$(ip netns exec $side cat /sys/class/net/wg0/statistics/${way%:*}_bytes)"
+    done
+done
+
+# What b sees of the two lowest bits, outside and inside: four counters each.
+marks() { # INTERFACE PROTOCOL
+    for ect in 0 1 2 3; do
+        in_b iptables -w -t mangle -A PREROUTING -i "$1" -p "$2" -m ecn --ecn-ip-ect $ect
+        in_b ip6tables -w -t mangle -A PREROUTING -i "$1" -p "$2" -m ecn --ecn-ip-ect $ect 2>/dev/null || true
+    done
+}
+seen() { in_b "${2:-iptables}" -w -t mangle -nvxL PREROUTING | awk -v interface=" $1 " 'index($0, interface) {printf "%s ", $1}'; }
+none() {
+    in_b iptables -w -t mangle -Z
+    in_b ip6tables -w -t mangle -Z
+}
+marks under udp
+marks wg0 icmp
+
+section "marks of the inner packet are those of the datagram around it, and nothing else of its byte is"
+for inner in "0 0" "1 1" "2 2" "3 3" "184 0" "186 2"; do
+    none
+    in_a ping -c 3 -i 0.1 -W 5 -q -Q "${inner% *}" 10.77.0.2 >/dev/null
+    expected=("0" "0" "0" "0")
+    expected[${inner#* }]=3
+    equal "outside with ${inner% *} inside" "${expected[*]} " "$(seen under)"
+    equal "inside with ${inner% *} inside" "${expected[*]} " "$(seen wg0)"
+done
+# Handshakes have a class of their own, and other lengths than this datagram: 20 and 8 of headers, 32 around an echo of 84 that is padded to 96.
+in_b iptables -w -t mangle -I PREROUTING -i under -p udp -m length --length 156 -m dscp ! --dscp 0
+in_a ping -c 3 -i 0.1 -W 5 -q -Q 184 10.77.0.2 >/dev/null
+equal "datagrams with a class" 0 "$(in_b iptables -w -t mangle -nvxL PREROUTING 1 | awk '{print $1}')"
+in_b iptables -w -t mangle -D PREROUTING 1
+
+section "a mark of the network outside reaches the inner packet, if that takes part"
+in_a iptables -w -t mangle -A POSTROUTING -o under -p udp -j TOS --set-tos 0x03/0x03
+for inner in 1 2 3; do
+    none
+    in_a ping -c 3 -i 0.1 -W 5 -q -Q $inner 10.77.0.2 >/dev/null
+    equal "inside with $inner inside" "0 0 0 3 " "$(seen wg0)"
+done
+
+section "if it does not, it is dropped (RFC 6040)"
+none
+in_a ping -c 3 -i 0.1 -W 1 -q -Q 0 10.77.0.2 >/dev/null && fail "a packet without marks came through congestion"
+equal "outside" "0 0 0 3 " "$(seen under)"
+equal "inside" "0 0 0 0 " "$(seen wg0)"
+in_a iptables -w -t mangle -F
+
+no_namespaces
+unload
