@@ -191,15 +191,8 @@ enum kt_configured {
 	KT_CONFIGURED,
 	KT_OUT_OF_MEMORY,
 	KT_TOO_MANY_PEERS,	/* more than 2^20 */
-	KT_WEAK_PUBLIC_KEY,	/* the one in kt_configure_result.public_key */
 	KT_NOT_SEEDED,		/* the system has no randomness yet */
 	KT_INVALID,		/* a family, a prefix length: the glue has to check those */
-};
-
-struct kt_configure_result {
-	u8 public_key[KT_KEY_LEN];
-	u8 rearm;	/* as in kt_followup */
-	u8 reserved[7];
 };
 
 /* What is known of a peer at one moment. Wipe it after use. */
@@ -236,7 +229,7 @@ bool kt_abi_matches(const u32 *numbers, u32 count);
 	sizeof(struct kt_outgoing), sizeof(struct kt_due),		\
 	sizeof(struct kt_verdict), sizeof(struct kt_allowed_ip),	\
 	sizeof(struct kt_peer_change), sizeof(struct kt_change),	\
-	sizeof(struct kt_configure_result), sizeof(struct kt_peer_info), \
+	sizeof(struct kt_peer_info), \
 	KT_REASON_MALFORMED, KT_REASON_HANDSHAKE_QUEUE_FULL,		\
 	KT_REASON_STALE_IN, KT_REASON_DELIVERY_FAILED,			\
 	KT_REASON_NOT_IP, KT_REASON_NO_ROUTE, KT_REASON_NO_ENDPOINT,	\
@@ -341,9 +334,8 @@ bool kt_expire(const struct kt_device *device, u64 now, struct kt_due *due);
 
 /* Configuration and listing. */
 
-/* enum kt_configured. May sleep. */
-u8 kt_configure(const struct kt_device *device, u64 now, const struct kt_change *change,
-		struct kt_configure_result *result);
+/* enum kt_configured, and rearm as in kt_followup. May sleep. */
+u8 kt_configure(const struct kt_device *device, u64 now, const struct kt_change *change, bool *rearm);
 /* Counts changes: if it differs after a listing, that mixes two states. */
 u32 kt_generation(const struct kt_device *device);
 u32 kt_peer_count(const struct kt_device *device);
@@ -440,7 +432,6 @@ static_assert(sizeof(struct kt_verdict) == 48);
 static_assert(sizeof(struct kt_allowed_ip) == 20);
 static_assert(sizeof(struct kt_peer_change) == 128);
 static_assert(sizeof(struct kt_change) == 48);
-static_assert(sizeof(struct kt_configure_result) == 40);
 static_assert(sizeof(struct kt_peer_info) == 344);
 
 #endif

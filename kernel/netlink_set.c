@@ -258,12 +258,12 @@ static int may_change_sockets(const struct kt_netdev *kt, struct request *reques
 
 static int configure(struct kt_netdev *kt, struct request *request)
 {
-	struct kt_configure_result result;
 	int err = 0;
+	bool rearm;
 
-	switch (kt_configure(kt->engine, kt_now(), &request->change, &result)) {
+	switch (kt_configure(kt->engine, kt_now(), &request->change, &rearm)) {
 	case KT_CONFIGURED:
-		if (result.rearm)
+		if (rearm)
 			kt_timers_arm(kt);
 		break;
 	case KT_OUT_OF_MEMORY:
@@ -274,10 +274,6 @@ static int configure(struct kt_netdev *kt, struct request *request)
 		NL_SET_ERR_MSG(request->extack, "an interface has 2^20 peers at most");
 		err = -ENOMEM;
 		break;
-	case KT_WEAK_PUBLIC_KEY:
-		NL_SET_ERR_MSG(request->extack, "a public key of low order: no handshake with it can be secret");
-		err = -EINVAL;
-		break;
 	case KT_NOT_SEEDED:
 		NL_SET_ERR_MSG(request->extack, "the kernel has no randomness yet");
 		err = -EAGAIN;
@@ -285,7 +281,6 @@ static int configure(struct kt_netdev *kt, struct request *request)
 	default:
 		err = -EINVAL;
 	}
-	memzero_explicit(&result, sizeof(result));
 	return err;
 }
 

@@ -194,7 +194,7 @@ impl Refusal {
             // The kernel says so too for one peer too many.
             Self::Config(ConfigError::OutOfMemory | ConfigError::TooManyPeers) => Errno::ENOMEM,
             Self::Config(ConfigError::NotSeeded) => number(EAGAIN),
-            Self::Config(ConfigError::WeakPublicKey(_)) | Self::Prefix => Errno::EINVAL,
+            Self::Prefix => Errno::EINVAL,
             Self::Bind(BindError::PortInUse(_) | BindError::NoFreePort) => Errno::EADDRINUSE,
             Self::Bind(BindError::MarkPermission(error) | BindError::Setup(_, error)) | Self::Mark(error) => {
                 error.into()

@@ -92,8 +92,6 @@ pub enum ConfigError {
     OutOfMemory,
     /// There would be more than [`MAX_PEERS`] peers.
     TooManyPeers,
-    /// This public key is one of the few that make every secret zero: whoever made it made it badly, or on purpose.
-    WeakPublicKey(PublicKey),
     /// The host's randomness is not seeded yet; try again when it is.
     NotSeeded,
 }
@@ -103,9 +101,6 @@ impl fmt::Display for ConfigError {
         match self {
             Self::OutOfMemory => OutOfMemory.fmt(f),
             Self::TooManyPeers => f.write_str("a device can have 1,048,576 peers, not more: remove some first"),
-            Self::WeakPublicKey(key) => {
-                write!(f, "{key:?} is a degenerate public key that protects nothing: ask the peer for another")
-            }
             Self::NotSeeded => f.write_str("the system has no randomness yet: try again in a moment"),
         }
     }
@@ -250,19 +245,12 @@ impl<H: Host> Configuration<'_, H> {
     // A frame of its own: a peer is large for a kernel's stack, which configuration shares with its caller.
     #[inline(never)]
     fn draft(&self, key: &PublicKey, identity: Option<&Identity>) -> Result<Block<Peer<H>>, ConfigError> {
-        let crypto = self.device.host.crypto();
-        // Without an identity any private key tells whether the public one is degenerate.
-        let mut probe = Secret::ZERO;
-        let shared = match identity {
-            Some(identity) => identity.static_static(crypto, &key.0),
-            None => crypto.x25519(&mut probe, &Secret::new([0x40; 32]), &key.0).then_some(Secret::ZERO),
-        };
-        let shared = shared.ok_or(ConfigError::WeakPublicKey(*key))?;
+        let shared = identity.map(|identity| identity.static_static(self.device.host.crypto(), &key.0));
         let mut seed = [0; 4];
         if !self.device.host.entropy().fill(&mut seed) {
             return Err(ConfigError::NotSeeded);
         }
-        Ok(Block::new(Peer::new(*key, shared, u32::from_le_bytes(seed)))?)
+        Ok(Block::new(Peer::new(*key, shared.unwrap_or_default(), u32::from_le_bytes(seed)))?)
     }
 
     /// Whether there may be no node for it yet. One that goes before its turn in the same change leaves its memory behind.
@@ -322,7 +310,7 @@ impl<H: Host> Configuration<'_, H> {
         let mut rearm = false;
         self.device.each_peer(|reference| {
             let Some(key) = self.device.with_peer(reference, |peer| peer.static_key) else { return };
-            let shared = identity.as_ref().and_then(|identity| identity.static_static(crypto, &key.0));
+            let shared = identity.as_ref().map(|identity| identity.static_static(crypto, &key.0));
             let ended = self.device.with_timers(reference, |peer| {
                 let wanted = peer.timers.wants_handshake()
                     || peer.staged().0 > 0

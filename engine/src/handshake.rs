@@ -172,7 +172,7 @@ impl<H: Host> Device<H> {
         let (handshake, mut message, stamp) = match made {
             Ok(made) => made,
             Err(reason) => {
-                self.with_timers(peer, |peer| peer.timers.initiation_failed(now));
+                self.with_timers(peer, |peer| peer.timers.handshake_initiated(now));
                 self.count_drop(Some(peer), reason, 1);
                 return None;
             }

@@ -61,11 +61,11 @@ impl Identity {
         &self.cookie_key
     }
 
-    /// DH of our static key with a peer's, computed once when either is configured; `None` if the peer's key is of
-    /// low order, and nobody's.
-    pub(crate) fn static_static(&self, crypto: &impl Crypto, peer: &[u8; 32]) -> Option<Secret> {
+    /// DH of our static key with a peer's, computed once when either is configured. Zero if the peer's key is of low
+    /// order, and so nobody's: no handshake with it gets past that (kernel `noise.c`, `wg_noise_precompute_static_static`).
+    pub(crate) fn static_static(&self, crypto: &impl Crypto, peer: &[u8; 32]) -> Secret {
         let mut shared = Secret::ZERO;
-        crypto.x25519(&mut shared, &self.private, peer).then_some(shared)
+        if crypto.x25519(&mut shared, &self.private, peer) { shared } else { Secret::ZERO }
     }
 }
 

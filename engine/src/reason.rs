@@ -62,7 +62,7 @@ reasons! {
     NotSeeded = "not-seeded", In;
     /// A handshake message that does not decrypt: the preshared keys differ, or it is forged or damaged.
     BadHandshake = "bad-handshake", In;
-    /// A Diffie-Hellman result was all zeros: the message carried a degenerate public key.
+    /// A Diffie-Hellman result was all zeros: the message carried a degenerate public key, or the peer's own is one.
     WeakKey = "weak-key", In;
     /// An initiation from a public key that no peer here has.
     UnknownPeer = "unknown-peer", In;

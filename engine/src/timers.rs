@@ -138,7 +138,7 @@ impl Timers {
         self.last_handshake_sent = Some(now);
     }
 
-    /// An initiation of ours is on its way.
+    /// An initiation of ours is on its way, or could not be made, which is as good as lost: it is tried as often.
     pub(crate) fn handshake_initiated(&mut self, now: Instant) {
         self.handshake_sent(now);
         self.set(Timer::Initiation, Instant::NEVER);
@@ -183,12 +183,6 @@ impl Timers {
             _ => now,
         };
         self.set(Timer::Initiation, at);
-    }
-
-    /// An initiation that was due could not be made: try again when the next one would be sent.
-    pub(crate) fn initiation_failed(&mut self, now: Instant) {
-        let jitter = self.jitter();
-        self.set(Timer::Initiation, now.after(REKEY_TIMEOUT).after(jitter));
     }
 
     /// Whether an initiation is wanted or under way.

@@ -121,29 +121,6 @@ fn ourselves_as_a_peer_is_ignored() {
 }
 
 #[test]
-fn degenerate_public_keys_are_refused_and_nothing_changes() {
-    // The points of small order and their aliases (RFC 7748, section 6.1), as far as they are below 2^255.
-    let order_8 = "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800";
-    let bytes =
-        |hex: &str| -> [u8; 32] { std::array::from_fn(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap()) };
-    let mut one = [0; 32];
-    one[0] = 1;
-    for weak in [[0; 32], one, bytes(order_8)] {
-        for with_identity in [true, false] {
-            let node = Node::new(1, "192.0.2.1:1");
-            if !with_identity {
-                node.set(Change { private_key: Some(Secret::ZERO), ..Change::default() });
-            }
-            let changes = [PeerChange::new(key(1)), PeerChange::new(PublicKey(weak))];
-            let change = Change { private_key: Some(private_key(9)), peers: &changes, ..Change::default() };
-            let before = node.device.public_key();
-            assert_eq!(node.try_set(change), Err(ConfigError::WeakPublicKey(PublicKey(weak))));
-            assert_eq!((node.device.peer_count(), node.device.public_key()), (0, before));
-        }
-    }
-}
-
-#[test]
 fn a_listing_can_tell_that_it_was_interrupted() {
     let node = Node::new(1, "192.0.2.1:1");
     let before = node.device.generation();

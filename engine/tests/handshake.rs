@@ -2,11 +2,12 @@
 
 mod common;
 use common::*;
-use kerntun_engine::config::{Change, PeerChange};
+use kerntun_engine::config::{AllowedIpChange, Change, PeerChange};
 use kerntun_engine::handshake::{Handled, Load};
 use kerntun_engine::peer::Endpoint;
 use kerntun_engine::reason::Reason;
-use kerntun_engine::secret::Secret;
+use kerntun_engine::secret::{PublicKey, Secret};
+use kerntun_engine::timers::Timer;
 
 const A: [u8; 4] = [10, 0, 0, 1];
 const B: [u8; 4] = [10, 0, 0, 2];
@@ -98,6 +99,43 @@ fn an_initiation_counts_once() {
     pair.b.add(&pair.a, "10.0.0.1/32", true);
     pair.b.receive(&first);
     assert_eq!(last(&pair.b), "old-timestamp");
+}
+
+/// A peer whose key is of low order (0, 1 and a point of order eight, RFC 7748, section 6.1) can be configured, as in the
+/// kernel. Twenty initiations to it fail, as if they were lost, and leave nothing behind.
+#[test]
+fn a_degenerate_peer_is_silently_out_of_reach() {
+    let eighth = [
+        0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4, 0x6a, 0xda, 0x09,
+        0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00,
+    ];
+    for (point, key_first) in
+        [([0; 32], true), ([[1].as_slice(), &[0; 31]].concat().try_into().unwrap(), false), (eighth, true)]
+    {
+        let mut node = Node::new(1, "192.0.2.1:1");
+        let set_key = |key| node.set(Change { private_key: Some(key), ..Change::default() });
+        if !key_first {
+            set_key(Secret::ZERO);
+        }
+        let allowed_ips = [AllowedIpChange::Add(prefix("10.0.0.2/32"))];
+        let endpoint = Some("192.0.2.2:2".parse().unwrap());
+        node.set_peer(PeerChange { endpoint, allowed_ips: &allowed_ips, ..PeerChange::new(PublicKey(point)) });
+        if !key_first {
+            set_key(private_key(1));
+        }
+        let peer = node.device.find(&PublicKey(point)).unwrap();
+        node.send(&ipv4(A, B, b"to nobody")).unwrap();
+        while let Some(deadline) = node.device.next_deadline().filter(|deadline| deadline.timer != Timer::WipeKeys) {
+            node.now = node.now.max(deadline.at);
+            node.expire();
+            assert!(node.now < seconds(107), "it is tried without end");
+        }
+        assert!(node.sent.is_empty() && node.now >= seconds(100), "{:?}", node.now);
+        let info = node.device.peer_info(peer).unwrap();
+        assert_eq!(info.drops[Reason::WeakKey.index()], 20);
+        assert_eq!((info.drops[Reason::HandshakeTimeout.index()], info.staged, info.tx_bytes), (1, (0, 0), 0));
+        assert_eq!((drops(&node, Reason::WeakKey), drops(&node, Reason::HandshakeTimeout)), (20, 1));
+    }
 }
 
 #[test]

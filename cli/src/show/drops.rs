@@ -13,7 +13,7 @@ pub(crate) fn meaning(reason: &str) -> Option<&'static str> {
         "handshake-queue-full" => "handshake messages that came faster than they could be worked on",
         "not-seeded" => "handshake messages before the system had random numbers",
         "bad-handshake" => "handshake messages that do not decrypt: preshared keys differ, or forged",
-        "weak-key" => "handshake messages with a degenerate public key",
+        "weak-key" => "handshake messages with a degenerate public key: in them, or the peer's own",
         "unknown-peer" => "handshake starts from a public key that no peer here has",
         "old-timestamp" => "handshake starts older than one already seen: a clock went back, or a replay",
         "initiation-flood" => "handshake starts beyond 50 a second from one peer",

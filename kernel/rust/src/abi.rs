@@ -68,8 +68,6 @@ structures! {
     }
     /// `struct kt_change`.
     Change { peers: *const PeerChange, peers_count: u32, flags: u32, private_key: [u8; 32], }
-    /// `struct kt_configure_result`.
-    ConfigureResult { public_key: [u8; 32], rearm: u8, reserved: [u8; 7], }
     /// `struct kt_peer_info`.
     PeerInfo {
         public_key: [u8; 32],
@@ -134,7 +132,6 @@ const NUMBERS: [usize; 28] = [
     size_of::<AllowedIp>(),
     size_of::<PeerChange>(),
     size_of::<Change>(),
-    size_of::<ConfigureResult>(),
     size_of::<PeerInfo>(),
     Reason::Malformed.index(),
     Reason::HandshakeQueueFull.index(),
@@ -152,7 +149,7 @@ const _: () = {
     assert!(size_of::<Followup>() == 16 && size_of::<Endpoint>() == 44 && size_of::<Staged>() == 16);
     assert!(size_of::<Departure>() == 72 && size_of::<Outgoing>() == 216 && size_of::<Due>() == 16);
     assert!(size_of::<Verdict>() == 48 && size_of::<AllowedIp>() == 20 && size_of::<PeerChange>() == 128);
-    assert!(size_of::<Change>() == 48 && size_of::<ConfigureResult>() == 40 && size_of::<PeerInfo>() == 344);
+    assert!(size_of::<Change>() == 48 && size_of::<PeerInfo>() == 344);
 };
 
 /// # Safety

@@ -1,6 +1,6 @@
 //! Configuration.
 
-use crate::abi::{self, AllowedIp, Change, ConfigureResult, PeerChange, instant};
+use crate::abi::{self, AllowedIp, Change, PeerChange, instant};
 use crate::home::KernelDevice;
 use alloc::vec::Vec;
 use kerntun_engine::config::{self, AllowedIpChange, ConfigError};
@@ -10,9 +10,8 @@ use kerntun_engine::secret::{PublicKey, Secret};
 const CONFIGURED: u8 = 0;
 const OUT_OF_MEMORY: u8 = 1;
 const TOO_MANY_PEERS: u8 = 2;
-const WEAK_PUBLIC_KEY: u8 = 3;
-const NOT_SEEDED: u8 = 4;
-const INVALID: u8 = 5;
+const NOT_SEEDED: u8 = 3;
+const INVALID: u8 = 4;
 
 const DEVICE_HAS_PRIVATE_KEY: u32 = 1 << 0;
 const DEVICE_REPLACE_PEERS: u32 = 1 << 1;
@@ -26,27 +25,18 @@ const PEER_HAS_ENDPOINT: u32 = 1 << 5;
 /// # Safety
 /// `change` and what it points to are complete.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn kt_configure(
-    device: &KernelDevice,
-    now: u64,
-    change: &Change,
-    result: &mut ConfigureResult,
-) -> u8 {
-    *result = ConfigureResult { public_key: [0; 32], rearm: 0, reserved: [0; 7] };
+unsafe extern "C" fn kt_configure(device: &KernelDevice, now: u64, change: &Change, rearm: &mut bool) -> u8 {
+    *rearm = false;
     // SAFETY: the caller says so.
     match unsafe { configure(device, now, change) } {
-        Ok(rearm) => {
-            result.rearm = rearm.into();
+        Ok(earlier) => {
+            *rearm = earlier;
             CONFIGURED
         }
         Err(Refusal::Invalid) => INVALID,
         Err(Refusal::Engine(ConfigError::OutOfMemory)) => OUT_OF_MEMORY,
         Err(Refusal::Engine(ConfigError::TooManyPeers)) => TOO_MANY_PEERS,
         Err(Refusal::Engine(ConfigError::NotSeeded)) => NOT_SEEDED,
-        Err(Refusal::Engine(ConfigError::WeakPublicKey(key))) => {
-            result.public_key = key.0;
-            WEAK_PUBLIC_KEY
-        }
     }
 }
 
