@@ -229,7 +229,7 @@ bool kt_abi_matches(const u32 *numbers, u32 count);
 	sizeof(struct kt_outgoing), sizeof(struct kt_due),		\
 	sizeof(struct kt_verdict), sizeof(struct kt_allowed_ip),	\
 	sizeof(struct kt_peer_change), sizeof(struct kt_change),	\
-	sizeof(struct kt_peer_info), \
+	sizeof(struct kt_peer_info),					\
 	KT_REASON_MALFORMED, KT_REASON_HANDSHAKE_QUEUE_FULL,		\
 	KT_REASON_STALE_IN, KT_REASON_DELIVERY_FAILED,			\
 	KT_REASON_NOT_IP, KT_REASON_NO_ROUTE, KT_REASON_NO_ENDPOINT,	\

@@ -269,7 +269,7 @@ impl<H: Host> Configuration<'_, H> {
         let slot = || Ok(Slot { generation: 0, next_free: u32::MAX, peer: H::Lock::new(Rank::Peer, None)? });
         self.fill(peers, |tables| &mut tables.slots, slot)?;
         let slots = tables.read(|tables| tables.slots.capacity());
-        self.fill(slots, |tables| &mut tables.routes.slots, || Ok(Ends::NONE))?;
+        self.fill(slots, |tables| &mut tables.routes.slots, || Ok(Ends::new()))?;
         let nodes = tables.read(|tables| tables.routes.nodes_needed(replace_peers, prefixes.saturating_add(new_peers)));
         self.fill(nodes, |tables| &mut tables.routes.nodes, || Ok(Node::EMPTY))?;
         self.fill(peers.max(1), |tables| &mut tables.indices.buckets, || Ok(Bucket::EMPTY))?;

@@ -4,7 +4,7 @@ use crate::device::{Device, Followup, Tables};
 use crate::host::{Crypto, Host, Table};
 use crate::inner::{self, Ecn};
 use crate::packet::{Incoming, State, Verdict};
-use crate::peer::{Endpoint, PeerRef};
+use crate::peer::{Endpoint, Peer, PeerRef};
 use crate::reason::Reason;
 use crate::session::{REJECT_AFTER_MESSAGES, Retired};
 use crate::time::Instant;
@@ -30,12 +30,9 @@ impl<H: Host> Device<H> {
     /// pass as dropped. `None` if none is left. Changes nothing but counts.
     pub fn admit(&self, now: Instant, packets: &mut [Incoming]) -> Option<OpenJob> {
         let receiver = packets.first()?.receiver;
-        if !self.is_up() {
-            self.drop_all(packets, Reason::Down);
-            return None;
-        }
-        let found = self.tables.read(|tables| {
-            let peer = tables.by_index(receiver)?;
+        let up = self.is_up();
+        let job = self.tables.read(|tables| {
+            let peer = tables.by_index(receiver).filter(|_| up)?;
             let job = tables.with_peer(peer, |state| {
                 let session = state.keypairs.by_local_index(receiver)?;
                 let expired = session.is_expired(now);
@@ -52,14 +49,17 @@ impl<H: Host> Device<H> {
             });
             job?
         });
-        let Some(job) = found else {
-            self.drop_all(packets, Reason::UnknownIndex);
+        let Some(job) = job else {
+            let reason = if up { Reason::UnknownIndex } else { Reason::Down };
+            packets.iter_mut().for_each(|packet| packet.drop_for(reason));
+            self.drops.count(reason, packets.len());
             return None;
         };
         if packets.iter().any(Incoming::is_wanted) {
             return Some(job);
         }
-        self.count_verdicts(job.peer, packets);
+        self.with_peer(job.peer, |peer| count_received(peer, packets));
+        self.count_dropped(packets);
         None
     }
 
@@ -75,90 +75,37 @@ impl<H: Host> Device<H> {
     /// Gives every packet of the run its verdict, and lets the peer learn from those that are authentic and new: it
     /// is alive, and it is where they came `from`.
     pub fn commit_opened(&self, now: Instant, job: OpenJob, packets: &mut [Incoming], from: &Endpoint) -> Followup {
-        for packet in packets.iter_mut().filter(|packet| packet.state == State::Wanted) {
-            packet.drop_for(Reason::BadTag);
-        }
-        let (retired, followup) = self.tables.read(|tables| {
-            tables
-                .with_peer(job.peer, |peer| {
-                    let Some(session) = peer.keypairs.by_id(job.session) else {
-                        drop_authenticated(packets, Reason::StaleIn);
-                        return (Retired::default(), Followup::default());
-                    };
-                    let (mut fresh, mut content) = (false, false);
-                    for packet in packets.iter_mut().filter(|packet| packet.state == State::Authenticated) {
-                        if session.window.accept(packet.counter) {
-                            fresh = true;
-                            content |= packet.plaintext_len() > 0;
-                        } else {
-                            packet.drop_for(Reason::Replayed);
-                        }
-                    }
-                    if !fresh {
-                        return (Retired::default(), Followup::default());
-                    }
-                    let confirmed = peer.keypairs.confirm(job.session);
-                    if confirmed.is_some() {
-                        peer.last_handshake = Some(now);
-                        peer.timers.handshake_complete();
-                    }
-                    let rekey = peer.keypairs.current().is_some_and(|current| {
-                        let rekey = current.wants_rekey_on_receive(now);
-                        current.rekeyed_late |= rekey;
-                        rekey
-                    });
-                    peer.endpoint = Some(*from);
-                    peer.timers.any_authenticated_received(now);
-                    if content {
-                        peer.timers.data_received(now);
-                    }
-                    if rekey {
-                        peer.timers.want_initiation(now, false);
-                    }
-                    let flush = confirmed.is_some() && peer.staged().0 > 0 && !peer.flushing;
-                    let rearm = self.queue_deadline(job.peer.slot, peer);
-                    let followup = Followup { rearm, flush: flush.then_some(job.peer) };
-                    (confirmed.unwrap_or_default(), followup)
-                })
-                .unwrap_or_else(|| {
-                    drop_authenticated(packets, Reason::StaleIn);
-                    (Retired::default(), Followup::default())
-                })
-        });
-        self.forget_indices(None, &retired);
         self.tables.read(|tables| {
-            for packet in packets.iter_mut().filter(|packet| packet.state == State::Authenticated) {
-                let verdict = inspect(tables, job.peer, packet);
-                packet.state = State::Done(verdict);
+            for packet in authenticated(packets) {
+                packet.verdict = inspect(tables, job.peer, packet);
             }
         });
-        self.count_verdicts(job.peer, packets);
-        followup
-    }
-
-    /// Drops a run whose peer is not known.
-    fn drop_all(&self, packets: &mut [Incoming], reason: Reason) {
-        for packet in &mut *packets {
-            packet.drop_for(reason);
-        }
-        self.drops.count(reason, packets.len());
-    }
-
-    /// Counts what was received and what was dropped.
-    fn count_verdicts(&self, peer: PeerRef, packets: &[Incoming]) {
-        self.with_peer(peer, |peer| {
-            for packet in packets {
-                match packet.verdict() {
-                    Verdict::Drop(reason) => {
-                        peer.count_drop(reason, 1);
-                    }
-                    Verdict::Deliver { .. } | Verdict::Keepalive => {
-                        let bytes = u64::try_from(packet.datagram_len).unwrap_or(u64::MAX);
-                        peer.rx_bytes = peer.rx_bytes.saturating_add(bytes);
-                    }
+        let committed = self.with_timers(job.peer, |peer| {
+            let session = peer.keypairs.by_id(job.session)?;
+            let (mut fresh, mut content) = (false, false);
+            for packet in authenticated(packets) {
+                if session.window.accept(packet.counter) {
+                    fresh = true;
+                    content |= packet.plaintext_len() > 0;
+                } else {
+                    packet.drop_for(Reason::Replayed);
                 }
             }
+            count_received(peer, packets);
+            Some(if fresh { heard(peer, now, job.session, content, from) } else { Default::default() })
         });
+        if let Some((Some((retired, flush)), rearm)) = committed {
+            self.forget_indices(None, &retired);
+            self.count_dropped(packets);
+            return Followup { rearm, flush: flush.then_some(job.peer) };
+        }
+        authenticated(packets).for_each(|packet| packet.drop_for(Reason::StaleIn));
+        self.with_peer(job.peer, |peer| count_received(peer, packets));
+        self.count_dropped(packets);
+        Followup::default()
+    }
+
+    fn count_dropped(&self, packets: &[Incoming]) {
         for packet in packets {
             if let Verdict::Drop(reason) = packet.verdict() {
                 self.drops.count(reason, 1);
@@ -167,9 +114,40 @@ impl<H: Host> Device<H> {
     }
 }
 
-fn drop_authenticated(packets: &mut [Incoming], reason: Reason) {
-    for packet in packets.iter_mut().filter(|packet| packet.state == State::Authenticated) {
-        packet.drop_for(reason);
+fn authenticated(packets: &mut [Incoming]) -> impl Iterator<Item = &mut Incoming> {
+    packets.iter_mut().filter(|packet| packet.state == State::Authenticated)
+}
+
+/// An authentic packet that is new came from the peer. Gives the sessions that ended by it, and whether staged packets can go.
+fn heard<H: Host>(peer: &mut Peer<H>, now: Instant, session: u32, content: bool, from: &Endpoint) -> (Retired, bool) {
+    let confirmed = peer.keypairs.confirm(session);
+    if confirmed.is_some() {
+        peer.last_handshake = Some(now);
+        peer.timers.handshake_complete();
+    }
+    peer.endpoint = Some(*from);
+    peer.timers.any_authenticated_received(now);
+    if content {
+        peer.timers.data_received(now);
+    }
+    if let Some(current) = peer.keypairs.current().filter(|current| current.wants_rekey_on_receive(now)) {
+        current.rekeyed_late = true;
+        peer.timers.want_initiation(now, false);
+    }
+    let flush = confirmed.is_some() && peer.staged().0 > 0 && !peer.flushing;
+    (confirmed.unwrap_or_default(), flush)
+}
+
+/// Counts what was received from the peer, and what was dropped of it.
+fn count_received<H: Host>(peer: &mut Peer<H>, packets: &[Incoming]) {
+    for packet in packets {
+        match packet.verdict() {
+            Verdict::Drop(reason) => peer.count_drop(reason, 1),
+            Verdict::Deliver { .. } | Verdict::Keepalive => {
+                let bytes = u64::try_from(packet.datagram_len).unwrap_or(u64::MAX);
+                peer.rx_bytes = peer.rx_bytes.saturating_add(bytes);
+            }
+        }
     }
 }
 
@@ -183,9 +161,9 @@ fn inspect<H: Host>(tables: &Tables<H>, peer: PeerRef, packet: &mut Incoming) ->
     let Some(inner) = inner::parse(head, available) else {
         return Verdict::Drop(Reason::InnerMalformed);
     };
-    // Whoever owns the source address in the whole device must be this very peer.
-    let owner = tables.routes.lookup(inner.source).and_then(|slot| tables.reference(slot));
-    if owner != Some(peer) {
+    // Whoever owns the source address in the whole device must be this very peer; whether the peer is still that is asked
+    // when the packet is committed.
+    if !tables.routes.owns(peer.slot, inner.source) {
         return Verdict::Drop(Reason::WrongSource);
     }
     match inner::decapsulate(packet.ecn, inner.tos) {

@@ -19,6 +19,8 @@ pub struct Incoming {
     pub(crate) datagram_len: usize,
     pub(crate) ecn: u8,
     pub(crate) state: State,
+    /// What becomes of it as far as is known: while it is wanted, that it does not authenticate.
+    pub(crate) verdict: Verdict,
     pub(crate) head: [u8; HEAD_LEN],
 }
 
@@ -26,7 +28,7 @@ pub struct Incoming {
 pub(crate) enum State {
     Wanted,
     Authenticated,
-    Done(Verdict),
+    Dropped,
 }
 
 /// What becomes of a received data packet.
@@ -54,6 +56,7 @@ impl fmt::Debug for Incoming {
             .field("counter", &self.counter)
             .field("datagram_len", &self.datagram_len)
             .field("state", &self.state)
+            .field("verdict", &self.verdict)
             .finish_non_exhaustive()
     }
 }
@@ -74,6 +77,7 @@ impl Incoming {
             datagram_len,
             ecn: ecn & 3,
             state: State::Wanted,
+            verdict: Verdict::Drop(Reason::BadTag),
             head: [0; HEAD_LEN],
         })
     }
@@ -122,13 +126,11 @@ impl Incoming {
     /// What becomes of the packet; meaningful after the commit.
     #[must_use]
     pub const fn verdict(&self) -> Verdict {
-        match self.state {
-            State::Done(verdict) => verdict,
-            State::Wanted | State::Authenticated => Verdict::Drop(Reason::BadTag),
-        }
+        self.verdict
     }
 
     pub(crate) fn drop_for(&mut self, reason: Reason) {
-        self.state = State::Done(Verdict::Drop(reason));
+        self.state = State::Dropped;
+        self.verdict = Verdict::Drop(reason);
     }
 }

@@ -8,6 +8,7 @@ use crate::memory::OutOfMemory;
 use crate::pages::Pages;
 use core::fmt;
 use core::net::IpAddr;
+use core::sync::atomic::{AtomicU32, Ordering};
 use key::{KEY_BITS, Key, Tree};
 
 /// "No node" and "no slot".
@@ -60,9 +61,10 @@ impl fmt::Display for AllowedIp {
 pub(crate) struct Routes {
     /// To be filled with [`Node::EMPTY`].
     pub(crate) nodes: Pages<Node>,
-    /// To be filled with [`Ends::NONE`].
+    /// To be filled with [`Ends::new`].
     pub(crate) slots: Pages<Ends>,
-    roots: Roots,
+    /// The first node of each [`Tree`].
+    roots: [u32; Tree::COUNT],
     /// Released nodes, linked by `next`.
     released: u32,
     /// All nodes from here on were never used.
@@ -86,17 +88,12 @@ pub(crate) struct Node {
 const _: () = assert!(size_of::<Node>() == 40);
 
 /// First and last prefix of a slot, in the order they were inserted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Ends {
     first: u32,
     last: u32,
-}
-
-#[derive(Debug)]
-struct Roots {
-    v4: u32,
-    v6: u32,
-    peers: u32,
+    /// The node that [`Routes::owns`] last came to, and may begin at.
+    seen: AtomicU32,
 }
 
 /// A place that names a node.
@@ -112,7 +109,7 @@ impl Routes {
         Ok(Self {
             nodes: Pages::new()?,
             slots: Pages::new()?,
-            roots: Roots { v4: NONE, v6: NONE, peers: NONE },
+            roots: [NONE; Tree::COUNT],
             released: NONE,
             fresh: 0,
             in_use: 0,
@@ -122,13 +119,31 @@ impl Routes {
     /// The slot of the longest prefix that `address` is in.
     pub(crate) fn lookup(&self, address: IpAddr) -> Option<u32> {
         let (tree, key) = Key::of(address);
-        self.find(tree, key)
+        self.slot(self.find(self.follow(Link::Root(tree)), key))
+    }
+
+    /// Whether that is `slot`.
+    ///
+    /// Usually it is for the same prefix as the last time, so it looks there first. That cannot be wrong, whatever has
+    /// changed meanwhile: every prefix that an address is in lies on its one way down, and those that are longer behind it.
+    pub(crate) fn owns(&self, slot: u32, address: IpAddr) -> bool {
+        let (tree, key) = Key::of(address);
+        let Some(ends) = self.slots.get(slot) else { return false };
+        let seen = ends.seen.load(Ordering::Relaxed);
+        let on_the_way =
+            self.nodes.get(seen).is_some_and(|node| node.tree == tree && node.has_slot() && node.covers(key));
+        let found = self.find(if on_the_way { seen } else { self.follow(Link::Root(tree)) }, key);
+        let owns = self.slot(found) == Some(slot);
+        if owns && found != seen {
+            ends.seen.store(found, Ordering::Relaxed);
+        }
+        owns
     }
 
     /// The slot of the peer whose public key has this keyed `hash`.
     pub(crate) fn by_key(&self, hash: u128) -> Option<u32> {
         // Only nodes at full length have slots in this tree, so the longest match is the exact one.
-        self.find(Tree::Peers, Key::from_u128(hash))
+        self.slot(self.find(self.follow(Link::Root(Tree::Peers)), Key::from_u128(hash)))
     }
 
     /// Whether inserting `prefix` takes no node.
@@ -137,7 +152,7 @@ impl Routes {
         let mut at = self.follow(Link::Root(tree));
         for _ in 0..=KEY_BITS {
             match self.nodes.get(at) {
-                Some(node) if node.key.common(key) < node.bits => return false,
+                Some(node) if !node.covers(key) => return false,
                 Some(node) if node.bits < prefix.prefix_len => at = node.child(key.bit(node.bits)),
                 node => return node.is_some_and(|node| node.bits == prefix.prefix_len),
             }
@@ -145,20 +160,17 @@ impl Routes {
         false
     }
 
-    fn find(&self, tree: Tree, key: Key) -> Option<u32> {
+    /// The last node with a slot on the way of `key` from the node `at` on, [`NONE`] if there is none.
+    fn find(&self, mut at: u32, key: Key) -> u32 {
         let mut found = NONE;
-        let mut at = self.follow(Link::Root(tree));
         for _ in 0..=KEY_BITS {
-            let Some(node) = self.nodes.get(at) else { break };
-            if node.key.common(key) < node.bits {
-                break;
-            }
-            if node.slot != NONE {
-                found = node.slot;
+            let Some(node) = self.nodes.get(at).filter(|node| node.covers(key)) else { break };
+            if node.has_slot() {
+                found = at;
             }
             at = node.child(key.bit(node.bits));
         }
-        (found != NONE).then_some(found)
+        found
     }
 }
 
@@ -181,7 +193,7 @@ impl Routes {
     }
 
     fn listed(&self, cursor: u32) -> Option<&Node> {
-        self.nodes.get(cursor).filter(|node| node.slot != NONE && node.tree != Tree::Peers)
+        self.nodes.get(cursor).filter(|node| node.has_slot() && node.tree != Tree::Peers)
     }
 }
 
@@ -271,7 +283,7 @@ impl Routes {
         for _ in 0..=KEY_BITS {
             let at = self.follow(link);
             let node = *self.nodes.get(at)?;
-            if node.bits > bits || node.key.common(key) < node.bits {
+            if node.bits > bits || !node.covers(key) {
                 return None;
             }
             if node.bits < bits {
@@ -279,7 +291,7 @@ impl Routes {
                 link = Link::Child(at, key.bit(node.bits));
                 continue;
             }
-            if node.slot == NONE || owner.is_some_and(|owner| owner != node.slot) {
+            if !node.has_slot() || owner.is_some_and(|owner| owner != node.slot) {
                 return None;
             }
             if tree != Tree::Peers {
@@ -300,7 +312,7 @@ impl Routes {
         let at = self.follow(link);
         let Some(node) = self.nodes.get_mut(at) else { return };
         let [zero, one] = node.children;
-        if node.slot != NONE || (zero != NONE && one != NONE) {
+        if node.has_slot() || (zero != NONE && one != NONE) {
             return;
         }
         *node = Node { next: self.released, ..Node::EMPTY };
@@ -365,23 +377,18 @@ impl Routes {
 
     fn follow(&self, link: Link) -> u32 {
         match link {
-            Link::Root(Tree::V4) => self.roots.v4,
-            Link::Root(Tree::V6) => self.roots.v6,
-            Link::Root(Tree::Peers) => self.roots.peers,
+            Link::Root(tree) => self.roots.get(tree as usize).copied().unwrap_or(NONE),
             Link::Child(parent, bit) => self.nodes.get(parent).map_or(NONE, |node| node.child(bit)),
         }
     }
 
     fn set(&mut self, link: Link, at: u32) {
-        match link {
-            Link::Root(Tree::V4) => self.roots.v4 = at,
-            Link::Root(Tree::V6) => self.roots.v6 = at,
-            Link::Root(Tree::Peers) => self.roots.peers = at,
-            Link::Child(parent, bit) => {
-                if let Some(parent) = self.nodes.get_mut(parent) {
-                    parent.set_child(bit, at);
-                }
-            }
+        let place = match link {
+            Link::Root(tree) => self.roots.get_mut(tree as usize),
+            Link::Child(parent, bit) => self.nodes.get_mut(parent).map(|parent| parent.child_mut(bit)),
+        };
+        if let Some(place) = place {
+            *place = at;
         }
     }
 }
@@ -401,7 +408,9 @@ impl Routes {
 }
 
 impl Ends {
-    pub(crate) const NONE: Self = Self { first: NONE, last: NONE };
+    pub(crate) const fn new() -> Self {
+        Self { first: NONE, last: NONE, seen: AtomicU32::new(NONE) }
+    }
 }
 
 impl Node {
@@ -412,7 +421,7 @@ impl Node {
     }
 
     fn with(mut self, child: u32, bit: bool) -> Self {
-        self.set_child(bit, child);
+        *self.child_mut(bit) = child;
         self
     }
 
@@ -421,13 +430,18 @@ impl Node {
         if bit { one } else { zero }
     }
 
-    const fn set_child(&mut self, bit: bool, child: u32) {
+    const fn child_mut(&mut self, bit: bool) -> &mut u32 {
         let [zero, one] = &mut self.children;
-        if bit {
-            *one = child;
-        } else {
-            *zero = child;
-        }
+        if bit { one } else { zero }
+    }
+
+    const fn has_slot(&self) -> bool {
+        self.slot != NONE
+    }
+
+    /// Whether `key` is in the node's prefix.
+    fn covers(&self, key: Key) -> bool {
+        self.key.common(key) >= self.bits
     }
 
     fn prefix(&self) -> AllowedIp {

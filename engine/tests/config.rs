@@ -2,10 +2,10 @@
 
 mod common;
 use common::*;
-use kerntun_engine::config::{AllowedIpChange, Change, ConfigError, PeerChange};
+use kerntun_engine::config::{AllowedIpChange, Change, PeerChange};
 use kerntun_engine::peer::PeerRef;
 use kerntun_engine::reason::Reason;
-use kerntun_engine::secret::{PublicKey, Secret};
+use kerntun_engine::secret::PublicKey;
 
 const A: [u8; 4] = [10, 0, 0, 1];
 const B: [u8; 4] = [10, 0, 0, 2];

@@ -26,6 +26,8 @@ const PACKET: usize = 64;
 const DATAGRAM: usize = PACKET + 32;
 const HERE: [u8; 4] = [10, 0, 0, 1];
 const THERE: [u8; 4] = [10, 255, 170, 85];
+/// The peer's too, at the end of a path as long.
+const BESIDE: [u8; 4] = [10, 255, 170, 84];
 const IDLE: Load = Load { depth: 0, capacity: 1024 };
 const LOADED: Load = Load { depth: 1024, capacity: 1024 };
 
@@ -49,10 +51,18 @@ counted!(counted_admit_1(device: &Engine, now: Instant, packets: &mut [Incoming]
 counted!(counted_admit_64(device: &Engine, now: Instant, packets: &mut [Incoming]) -> Option<OpenJob> {
     device.admit(now, packets)
 });
+// The first look at where a packet says that it comes from, and that of the next, which comes from there too.
 counted!(counted_commit_opened_1(device: &Engine, now: Instant, job: OpenJob, packets: &mut [Incoming], from: &Endpoint) -> Followup {
     device.commit_opened(now, job, packets, from)
 });
+counted!(counted_commit_opened_1_more(device: &Engine, now: Instant, job: OpenJob, packets: &mut [Incoming], from: &Endpoint) -> Followup {
+    device.commit_opened(now, job, packets, from)
+});
 counted!(counted_commit_opened_64(device: &Engine, now: Instant, job: OpenJob, packets: &mut [Incoming], from: &Endpoint) -> Followup {
+    device.commit_opened(now, job, packets, from)
+});
+// From two addresses by turns.
+counted!(counted_commit_opened_64_by_turns(device: &Engine, now: Instant, job: OpenJob, packets: &mut [Incoming], from: &Endpoint) -> Followup {
     device.commit_opened(now, job, packets, from)
 });
 counted!(counted_replay_64(device: &Engine, now: Instant, packets: &mut [Incoming]) -> Option<OpenJob> {
@@ -126,10 +136,10 @@ pub(crate) fn run() {
 
     // Out.
     let job = counted_route_and_reserve_1(&a, at(0), &packet).expect("a job");
-    let (sealed, mut datagrams) = seal(&a, job, &packet);
+    let (sealed, mut datagrams) = seal(&a, job, &[packet]);
     assert!(counted_commit_sealed_1(&a, at(0), sealed));
     let job = counted_route_and_reserve_64(&a, at(0), &packet).expect("a job");
-    let (sealed, _) = seal(&a, job, &packet);
+    let (sealed, _) = seal(&a, job, &[packet]);
     assert!(counted_commit_sealed_64(&a, at(0), sealed));
 
     // In, after the far end has heard from us.
@@ -139,18 +149,30 @@ pub(crate) fn run() {
     let _ = b.commit_opened(at(0), job, &mut entries, &at_a);
     assert!(matches!(entries[0].verdict(), Verdict::Deliver { .. }));
     let back = self::packet(THERE, HERE);
-    let mut one = far(&b, far_peer, 1, &back);
-    let mut many = far(&b, far_peer, 64, &back);
+    let mut one = far(&b, far_peer, 1, &[back]);
+    let mut another = far(&b, far_peer, 1, &[back]);
+    let mut many = far(&b, far_peer, 64, &[back]);
+    let mut by_turns = far(&b, far_peer, 64, &[self::packet(BESIDE, HERE), back]);
     let replayed = many.clone();
     let mut entries = self::entries(&one);
     let job = counted_admit_1(&a, at(0), &mut entries).expect("a job");
     open(&a, &job, &mut entries, &mut one);
     let _ = counted_commit_opened_1(&a, at(0), job, &mut entries, &at_b);
     assert!(matches!(entries[0].verdict(), Verdict::Deliver { .. }));
+    let mut entries = self::entries(&another);
+    let job = a.admit(at(0), &mut entries).expect("a job");
+    open(&a, &job, &mut entries, &mut another);
+    let _ = counted_commit_opened_1_more(&a, at(0), job, &mut entries, &at_b);
+    assert!(matches!(entries[0].verdict(), Verdict::Deliver { .. }));
     let mut entries = self::entries(&many);
     let job = counted_admit_64(&a, at(0), &mut entries).expect("a job");
     open(&a, &job, &mut entries, &mut many);
     let _ = counted_commit_opened_64(&a, at(0), job, &mut entries, &at_b);
+    assert!(entries.iter().all(|entry| matches!(entry.verdict(), Verdict::Deliver { .. })));
+    let mut entries = self::entries(&by_turns);
+    let job = a.admit(at(0), &mut entries).expect("a job");
+    open(&a, &job, &mut entries, &mut by_turns);
+    let _ = counted_commit_opened_64_by_turns(&a, at(0), job, &mut entries, &at_b);
     assert!(entries.iter().all(|entry| matches!(entry.verdict(), Verdict::Deliver { .. })));
     let mut entries = self::entries(&replayed);
     assert!(counted_replay_64(&a, at(0), &mut entries).is_none());
@@ -229,7 +251,8 @@ fn device(seed: u32) -> Engine {
 fn know(device: &Engine, other: &Engine, reached: &Endpoint, address: [u8; 4]) -> PeerRef {
     let key = other.public_key().expect("a key");
     let prefixes = (1..=32_u8).map(|len| AllowedIp::new(Ipv4Addr::from(address).into(), len).expect("a prefix"));
-    let allowed: Vec<_> = prefixes.map(AllowedIpChange::Add).collect();
+    let beside = AllowedIp::new(Ipv4Addr::from(BESIDE).into(), 32);
+    let allowed: Vec<_> = prefixes.chain(beside).map(AllowedIpChange::Add).collect();
     let change = PeerChange { endpoint: Some(reached.remote), allowed_ips: &allowed, ..PeerChange::new(key) };
     set(device, Change { peers: &[change], ..Change::default() });
     device.find(&key).expect("the peer")
@@ -255,10 +278,11 @@ fn spans(count: usize) -> Vec<Span> {
     (0..count).map(|at| Span { start: at * DATAGRAM, len: DATAGRAM }).collect()
 }
 
-fn seal(device: &Engine, job: SealJob, packet: &[u8]) -> (SealedJob, Vec<u8>) {
+/// Seals as many packets as the job has numbers for, these by turns.
+fn seal(device: &Engine, job: SealJob, packets: &[[u8; PACKET]]) -> (SealedJob, Vec<u8>) {
     let count = job.count() as usize;
     let mut buffer = vec![0; count * DATAGRAM];
-    for (at, datagram) in (0..).zip(buffer.chunks_mut(DATAGRAM)) {
+    for ((at, datagram), packet) in (0..).zip(buffer.chunks_mut(DATAGRAM)).zip(packets.iter().cycle()) {
         datagram[..16].copy_from_slice(&job.header(at));
         datagram[16..16 + PACKET].copy_from_slice(packet);
     }
@@ -267,9 +291,9 @@ fn seal(device: &Engine, job: SealJob, packet: &[u8]) -> (SealedJob, Vec<u8>) {
 }
 
 /// A run that the far end sends.
-fn far(device: &Engine, peer: PeerRef, count: u32, packet: &[u8]) -> Vec<u8> {
+fn far(device: &Engine, peer: PeerRef, count: u32, packets: &[[u8; PACKET]]) -> Vec<u8> {
     let job = device.reserve(at(0), peer, count).ok().expect("a session");
-    let (sealed, buffer) = seal(device, job, packet);
+    let (sealed, buffer) = seal(device, job, packets);
     assert!(device.commit_sealed(at(0), sealed, buffer.len(), true).is_ok());
     buffer
 }

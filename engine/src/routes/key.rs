@@ -20,6 +20,8 @@ pub(super) struct Key {
 }
 
 impl Tree {
+    pub(super) const COUNT: usize = 3;
+
     pub(super) const fn bits(self) -> u8 {
         match self {
             Self::V4 => 32,

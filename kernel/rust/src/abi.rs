@@ -114,7 +114,7 @@ rooms! {
 }
 
 /// `KT_ABI_NUMBERS`.
-const NUMBERS: [usize; 28] = [
+const NUMBERS: [usize; 27] = [
     ABI_VERSION as usize,
     REASONS,
     TIMERS,

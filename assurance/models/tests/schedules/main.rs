@@ -15,6 +15,7 @@ use kerntun_crypto::{Slices, Span};
 use kerntun_engine::config::{AllowedIpChange, Change, PeerChange};
 use kerntun_engine::device::Followup;
 use kerntun_engine::packet::{Incoming, Verdict};
+use kerntun_engine::reason::Reason;
 use kerntun_engine::routes::AllowedIp;
 use kerntun_engine::secret::{PublicKey, Secret};
 use kerntun_engine::time::{Instant, Wall};
@@ -168,21 +169,58 @@ fn packets_against_the_removal_of_their_peer() {
     });
 }
 
-/// One datagram in the three steps of a host. What is committed after the peer was removed delivers nothing.
-fn receive_in_steps(device: &Device, mut bytes: Vec<u8>, removed: &AtomicBool) -> Vec<Vec<u8>> {
+/// One datagram in the three steps of a host. What is committed after the peer or its address is `gone` delivers nothing.
+fn receive_in_steps(device: &Device, mut bytes: Vec<u8>, gone: &AtomicBool) -> Vec<Vec<u8>> {
     let mut packets = [Incoming::new(bytes.first_chunk().unwrap(), bytes.len(), 0).unwrap()];
     let Some(job) = device.device.admit(NOW, &mut packets) else { return Vec::new() };
     let spans = [Span { start: 0, len: bytes.len() }];
     device.device.open(&job, &mut packets, &mut Slices { buffer: &mut bytes, spans: &spans });
-    let stale = removed.load(Ordering::SeqCst);
+    let stale = gone.load(Ordering::SeqCst);
     let _: Followup = device.device.commit_opened(NOW, job, &mut packets, &device.other());
     match packets[0].verdict() {
         Verdict::Deliver { len, .. } => {
-            assert!(!stale, "a packet of a removed peer is delivered");
+            assert!(!stale, "a packet of a peer that is gone, or of an address that is not its own, is delivered");
             vec![bytes[16..16 + len].to_vec()]
         }
         _ => Vec::new(),
     }
+}
+
+/// The address that packets come from is given to another peer, itself or in a longer prefix, while they are opened, and the
+/// engine has seen it before. What is committed afterwards delivers nothing.
+#[test]
+fn packets_against_a_source_that_changes_hands() {
+    fn check(before: u8) {
+        let (device, other, datagrams) = connected(4);
+        let address = |prefix_len| AllowedIp::new([10, 0, 0, 2].into(), prefix_len).unwrap();
+        let first = [AllowedIpChange::Remove(address(32)), AllowedIpChange::Add(address(before))];
+        let change = PeerChange { allowed_ips: &first, ..PeerChange::new(other_key()) };
+        device.change(NOW, Change { peers: &[change], ..Change::default() });
+        assert_eq!(receive(datagrams[..1].to_vec())(&device).len(), 1);
+        let given_away = Arc::new(AtomicBool::new(false));
+        let change = {
+            let given_away = Arc::clone(&given_away);
+            spawn(&device, move |device| {
+                let allowed_ips = [AllowedIpChange::Add(address(32))];
+                let thief = PeerChange { allowed_ips: &allowed_ips, ..PeerChange::new(PublicKey([77; 32])) };
+                device.change(NOW, Change { peers: &[thief], ..Change::default() });
+                given_away.store(true, Ordering::SeqCst);
+            })
+        };
+        let receivers = datagrams[1..].iter().cloned().map(|datagram| {
+            let given_away = Arc::clone(&given_away);
+            spawn(&device, move |device| receive_in_steps(device, datagram, &given_away))
+        });
+        let receivers: Vec<_> = receivers.collect();
+        assert!(assert_each_once(join(receivers)) <= 3);
+        change.join().unwrap();
+        let mut out = Out::default();
+        other.send(NOW, other.packet(9), &mut out);
+        assert!(receive(out.sent)(&device).is_empty());
+        assert!(device.device.drops(Reason::WrongSource) >= 1);
+    }
+    every_schedule(|| check(32));
+    every_schedule(|| check(24));
 }
 
 #[test]
