@@ -90,7 +90,7 @@ pub enum AllowedIpChange {
 pub enum ConfigError {
     /// The host has not enough memory.
     OutOfMemory,
-    /// There would be more than [`MAX_PEERS`] peers.
+    /// There would be more than [`MAX_PEERS`] peers, be it between two steps of the change: what goes has to go first.
     TooManyPeers,
     /// The host's randomness is not seeded yet; try again when it is.
     NotSeeded,
@@ -147,26 +147,32 @@ impl<H: Host> Configuration<'_, H> {
         let current = self.device.tables.read(|tables| tables.identity.clone());
         let identity = match &change.private_key {
             Some(key) if key.is_zero() => current.is_some().then_some(None),
-            Some(key) if current.as_ref().is_some_and(|identity| identity.private() == key) => None,
+            Some(key) if current.as_ref().is_some_and(|identity| identity.private == *key) => None,
             Some(key) => Some(Some(Identity::new(crypto, key.clone()))),
             None => None,
         };
         self.prepare_key_hash()?;
         let new_identity = identity.as_ref().unwrap_or(&current);
-        let (mut new_peers, mut prefixes) = (0_u32, 0_u32);
+        // Nodes of the routes, and how many peers there are after each step and at most. Where it is not certain that a step
+        // removes a peer, because another one may have done so before, it counts as one that does not.
+        let (mut new_nodes, mut peers) = (0_u32, if change.replace_peers { 0 } else { self.device.peer_count() });
+        let mut most = peers;
         let mut drafts = vec_of(change.peers.len())?;
         let mut removed = Removed::with_room_for(change.peers.len())?;
         for peer in change.peers {
             let key = &peer.public_key;
             let gone = removed.has(key, peer.remove) || change.replace_peers;
-            let may_be_made = !peer.remove && !peer.update_only && (gone || self.device.find(key).is_none());
-            let draft = if may_be_made { Some(self.draft(key, new_identity.as_ref())?) } else { None };
-            new_peers = new_peers.saturating_add(u32::from(draft.is_some()));
+            let exists = !gone && self.device.find(key).is_some();
+            let may_be_made = !peer.remove && !peer.update_only && !exists;
+            let draft = if may_be_made { Some(self.draft(peer, new_identity.as_ref())?) } else { None };
+            new_nodes = new_nodes.saturating_add(may_be_made.into());
+            peers = peers.saturating_add(may_be_made.into()).saturating_sub((exists && peer.remove).into());
+            most = most.max(peers);
             push(&mut drafts, draft)?;
             let new = peer.allowed_ips.iter().filter(|allowed| change.replace_peers || self.takes_memory(allowed));
-            prefixes = prefixes.saturating_add(u32::try_from(new.count()).unwrap_or(u32::MAX));
+            new_nodes = new_nodes.saturating_add(u32::try_from(new.count()).unwrap_or(u32::MAX));
         }
-        self.make_room(change.replace_peers, new_peers, prefixes)?;
+        self.make_room(change.replace_peers, most, new_nodes)?;
         Ok(Prepared { change, identity, drafts })
     }
 
@@ -244,13 +250,19 @@ impl<H: Host> Configuration<'_, H> {
 
     // A frame of its own: a peer is large for a kernel's stack, which configuration shares with its caller.
     #[inline(never)]
-    fn draft(&self, key: &PublicKey, identity: Option<&Identity>) -> Result<Block<Peer<H>>, ConfigError> {
+    fn draft(&self, change: &PeerChange<'_>, identity: Option<&Identity>) -> Result<Block<Peer<H>>, ConfigError> {
+        let key = change.public_key;
         let shared = identity.map(|identity| identity.static_static(self.device.host.crypto(), &key.0));
         let mut seed = [0; 4];
         if !self.device.host.entropy().fill(&mut seed) {
             return Err(ConfigError::NotSeeded);
         }
-        Ok(Block::new(Peer::new(*key, shared.unwrap_or_default(), u32::from_le_bytes(seed)))?)
+        let mut draft = Block::new(Peer::new(key, shared.unwrap_or_default(), u32::from_le_bytes(seed)))?;
+        // All that admits a handshake is there before the peer can be found.
+        if let (Some(peer), Some(key)) = (draft.get_mut(), &change.preshared_key) {
+            peer.preshared = key.clone();
+        }
+        Ok(draft)
     }
 
     /// Whether there may be no node for it yet. One that goes before its turn in the same change leaves its memory behind.
@@ -258,11 +270,9 @@ impl<H: Host> Configuration<'_, H> {
         matches!(change, AllowedIpChange::Add(prefix) if !self.device.tables.read(|tables| tables.routes.has_node(prefix)))
     }
 
-    /// Takes memory for `new_peers` more peers and `prefixes` more allowed IPs, in pages made outside every lock.
-    fn make_room(&self, replace_peers: bool, new_peers: u32, prefixes: u32) -> Result<(), ConfigError> {
+    /// Takes memory for `peers` peers at once and `new_nodes` more keys and allowed IPs, in pages made outside every lock.
+    fn make_room(&self, replace_peers: bool, peers: u32, new_nodes: u32) -> Result<(), ConfigError> {
         let tables = &self.device.tables;
-        let kept = if replace_peers { 0 } else { tables.read(|tables| tables.peers) };
-        let peers = kept.saturating_add(new_peers);
         if peers > MAX_PEERS {
             return Err(ConfigError::TooManyPeers);
         }
@@ -270,7 +280,7 @@ impl<H: Host> Configuration<'_, H> {
         self.fill(peers, |tables| &mut tables.slots, slot)?;
         let slots = tables.read(|tables| tables.slots.capacity());
         self.fill(slots, |tables| &mut tables.routes.slots, || Ok(Ends::new()))?;
-        let nodes = tables.read(|tables| tables.routes.nodes_needed(replace_peers, prefixes.saturating_add(new_peers)));
+        let nodes = tables.read(|tables| tables.routes.nodes_needed(replace_peers, new_nodes));
         self.fill(nodes, |tables| &mut tables.routes.nodes, || Ok(Node::EMPTY))?;
         self.fill(peers.max(1), |tables| &mut tables.indices.buckets, || Ok(Bucket::EMPTY))?;
         while tables.write(|tables| tables.indices.grow()) {}
@@ -300,7 +310,7 @@ impl<H: Host> Configuration<'_, H> {
     /// Sessions made as somebody else end; a peer that is now ourselves goes (kernel `netlink.c`, `wg_set_device`).
     /// Handshakes that were wanted or under way begin again, as who we are now. True if the earliest deadline moved.
     fn apply_identity(&self, now: Instant, identity: Option<Identity>) -> bool {
-        let own = identity.as_ref().and_then(|identity| self.device.find(&PublicKey(*identity.public())));
+        let own = identity.as_ref().and_then(|identity| self.device.find(&PublicKey(identity.public)));
         if let Some(peer) = own {
             self.remove(peer);
         }
@@ -337,21 +347,13 @@ impl<H: Host> Configuration<'_, H> {
                 self.remove(peer);
                 return false;
             }
-            (Some(peer), _) => peer,
+            (Some(peer), _) => Some(peer),
             // Ourselves as a peer is ignored without a word, as everywhere.
             (None, Some(_)) if self.is_own(&change.public_key) => return false,
-            (None, Some(mut draft)) => {
-                // All that admits a handshake is there before the peer can be found.
-                if let (Some(peer), Some(key)) = (draft.get_mut(), &change.preshared_key) {
-                    peer.preshared = key.clone();
-                }
-                match self.insert(draft, &change.public_key) {
-                    Some(peer) => peer,
-                    None => return false,
-                }
-            }
-            (None, None) => return false,
+            (None, Some(draft)) => self.insert(draft, &change.public_key),
+            (None, None) => None,
         };
+        let Some(peer) = peer else { return false };
         self.change_allowed_ips(peer, change);
         let up = self.device.is_up();
         let changed = self.device.with_timers(peer, |peer| {
@@ -427,13 +429,13 @@ impl<H: Host> Configuration<'_, H> {
             let next = removed.get().map_or(Tai64n::ZERO, |peer| peer.last_stamp_sent.next());
             self.device.stamps.with(|stamps| stamps.floor = stamps.floor.max(next));
             let (staged, count) = removed.get_mut().map(Peer::take_staged).unwrap_or_default();
-            self.device.drops.count(Reason::StagedPurged, usize::try_from(count).unwrap_or(usize::MAX));
+            self.device.count_drop(None, Reason::StagedPurged, count);
             drop((staged, retired, removed));
         }
     }
 
     fn is_own(&self, key: &PublicKey) -> bool {
-        self.device.tables.read(|tables| tables.identity.as_ref().is_some_and(|own| *own.public() == key.0))
+        self.device.tables.read(|tables| tables.identity.as_ref().is_some_and(|own| own.public == key.0))
     }
 }
 

@@ -135,7 +135,7 @@ pub(crate) fn reply(
 ) -> Option<[u8; CookieReply::LEN]> {
     let mac1 = Macs::of(message)?.mac1;
     let mut text = *cookie;
-    let tag = crypto.xseal(identity.cookie_key(), nonce, mac1, &mut text);
+    let tag = crypto.xseal(&identity.cookie_key, nonce, mac1, &mut text);
     let reply = CookieReply { receiver: sender_of(message)?, nonce: *nonce, encrypted_cookie: Sealed { text, tag } };
     Some(reply.to_bytes())
 }
@@ -218,7 +218,7 @@ mod tests {
     fn signed<const N: usize>(kind: u8, cookie: Option<[u8; 16]>) -> ([u8; N], [u8; 16]) {
         let mut message = Random::new(u64::from(kind)).bytes::<N>();
         message[..4].copy_from_slice(&[kind, 0, 0, 0]);
-        let mac1 = sign(C, &mut message, identity().public(), cookie);
+        let mac1 = sign(C, &mut message, &identity().public, cookie);
         (message, mac1)
     }
 
@@ -255,12 +255,12 @@ mod tests {
             let cookie = [0x5a; 16];
             let (message, mac1) = signed::<N>(kind, Some(cookie));
             assert_eq!(message[N - 32..N - 16], mac1);
-            assert!(has_valid_mac1(C, identity().mac1_key(), &message));
+            assert!(has_valid_mac1(C, &identity().mac1_key, &message));
             assert!(has_valid_mac2(C, &cookie, &message));
             for bit in 0..N * 8 {
                 let mut forged = message;
                 forged[bit / 8] ^= 1 << (bit % 8);
-                assert_eq!(has_valid_mac1(C, identity().mac1_key(), &forged), bit / 8 >= N - 16, "bit {bit}");
+                assert_eq!(has_valid_mac1(C, &identity().mac1_key, &forged), bit / 8 >= N - 16, "bit {bit}");
                 assert!(!has_valid_mac2(C, &cookie, &forged), "bit {bit}");
             }
         }
@@ -272,24 +272,24 @@ mod tests {
     fn without_a_cookie_mac2_is_zero_and_invalid() {
         let (message, _) = signed::<148>(1, None);
         assert_eq!(message[132..], [0; 16]);
-        assert!(has_valid_mac1(C, identity().mac1_key(), &message));
+        assert!(has_valid_mac1(C, &identity().mac1_key, &message));
         assert!(!has_valid_mac2(C, &[0; 16], &message));
     }
 
     #[test]
     fn mac1_is_for_one_public_key() {
         let (message, _) = signed::<148>(1, None);
-        assert!(!has_valid_mac1(C, Identity::new(C, Secret::new([4; 32])).mac1_key(), &message));
+        assert!(!has_valid_mac1(C, &Identity::new(C, Secret::new([4; 32])).mac1_key, &message));
     }
 
     #[test]
     fn messages_too_short_for_macs_are_invalid_and_stay_as_they_are() {
         for len in 0..32 {
             let mut message = Vec::from_iter(std::iter::repeat_n(0x77, len));
-            assert!(!has_valid_mac1(C, identity().mac1_key(), &message));
+            assert!(!has_valid_mac1(C, &identity().mac1_key, &message));
             assert!(!has_valid_mac2(C, &[1; 16], &message));
             assert_eq!(reply(C, &identity(), &[0; 24], &[1; 16], &message), None);
-            sign(C, &mut message, identity().public(), Some([1; 16]));
+            sign(C, &mut message, &identity().public, Some([1; 16]));
             assert!(message.iter().all(|byte| *byte == 0x77));
         }
     }
@@ -307,7 +307,7 @@ mod tests {
             assert_eq!(bytes[..4], [3, 0, 0, 0]);
             assert_eq!(bytes[4..8], message[4..8], "its receiver is the sender of the message");
             let parsed = CookieReply::parse(&bytes).unwrap();
-            let opened = open_reply(C, responder.public(), &parsed, &mac1).unwrap();
+            let opened = open_reply(C, &responder.public, &parsed, &mac1).unwrap();
             assert_eq!(opened, cookie);
             let (message, _) = signed::<N>(kind, Some(opened));
             assert!(has_valid_mac2(C, &cookie_for(C, &secret, &source), &message));
@@ -318,13 +318,13 @@ mod tests {
             let other = cookie_for(C, &Secret::new([8; 32]), &source);
             assert!(!has_valid_mac2(C, &other, &message), "another secret");
 
-            assert_eq!(open_reply(C, responder.public(), &parsed, &[0; 16]), None, "another message");
+            assert_eq!(open_reply(C, &responder.public, &parsed, &[0; 16]), None, "another message");
             assert_eq!(open_reply(C, &[4; 32], &parsed, &mac1), None, "another peer");
             for bit in 8 * 8..64 * 8 {
                 let mut forged = bytes;
                 forged[bit / 8] ^= 1 << (bit % 8);
                 let forged = CookieReply::parse(&forged).unwrap();
-                assert_eq!(open_reply(C, responder.public(), &forged, &mac1), None, "bit {bit}");
+                assert_eq!(open_reply(C, &responder.public, &forged, &mac1), None, "bit {bit}");
             }
         }
         check::<148>(1);

@@ -14,7 +14,7 @@ use crate::routes::Routes;
 use crate::secret::Secret;
 use crate::session::Retired;
 use crate::time::{Instant, Tai64n};
-use crate::timers::Timer;
+use crate::timers::{Expired, Timer};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// Source addresses whose handshakes are metered at one time; more are refused while the device is under load.
@@ -170,7 +170,7 @@ impl<H: Host> Device<H> {
         let (at, slot) = self.deadlines.with(|deadlines| deadlines.earliest())?;
         let (peer, timer) = self.tables.read(|tables| {
             let peer = tables.reference(slot).unwrap_or(PeerRef { slot, generation: 0 });
-            (peer, tables.with_peer(peer, |peer| peer.next_deadline().1))
+            (peer, tables.with_peer(peer, |peer| peer.timers.earliest().1))
         });
         // A peer that is removed at this moment has no timer any more. The deadline counts all the same: whoever waits
         // for it finds nothing due and asks again, and no other peer's is missed.
@@ -223,30 +223,23 @@ impl<H: Host> Device<H> {
     }
 
     fn expire_slot(&self, now: Instant, slot: u32) -> Option<Due> {
-        let (peer, expired, (index, retired), (purged, purged_count)) = self.tables.read(|tables| {
-            let place = tables.slots.get(slot)?;
-            let reference = PeerRef { slot, generation: place.generation };
-            place.peer.with(|peer| {
-                let peer = peer.as_mut()?.get_mut()?;
-                peer.timers.queued = Instant::NEVER;
-                let expired = peer.expire(now);
-                let purged = if expired.give_up { peer.take_staged() } else { Default::default() };
-                if expired.give_up {
-                    peer.count_drop(Reason::HandshakeTimeout, purged.1);
-                }
-                let forgotten = if expired.wipe_keys { peer.forget_keys() } else { Default::default() };
-                self.queue_deadline(slot, peer);
-                Some((reference, expired, forgotten, purged))
-            })
+        let peer = self.tables.read(|tables| tables.reference(slot))?;
+        let (expired, _) = self.with_timers(peer, |peer| {
+            peer.timers.queued = Instant::NEVER;
+            let expired = peer.timers.expire(now);
+            if expired.clear_source {
+                peer.forget_source();
+            }
+            let purged = if expired.give_up { peer.take_staged() } else { Default::default() };
+            peer.count_drop(Reason::HandshakeTimeout, purged.1);
+            let forgotten = if expired.wipe_keys { peer.forget_keys() } else { Default::default() };
+            (expired, forgotten, purged)
         })?;
+        let (Expired { initiate, keepalive, .. }, (index, retired), (purged, count)) = expired;
         self.forget_indices(index, &retired);
-        self.drops.count(Reason::HandshakeTimeout, usize::try_from(purged_count).unwrap_or(0));
+        self.count_drop(None, Reason::HandshakeTimeout, count);
         drop(purged);
-        (expired.initiate || expired.keepalive).then_some(Due {
-            peer,
-            initiate: expired.initiate,
-            keepalive: expired.keepalive,
-        })
+        (initiate || keepalive).then_some(Due { peer, initiate, keepalive })
     }
 
     /// Runs `section` with the peer locked; `None` if it is gone.
@@ -271,7 +264,7 @@ impl<H: Host> Device<H> {
     /// Tells the device's queue if the peer's earliest deadline is earlier than the queue believes. Called with the
     /// peer locked.
     pub(crate) fn queue_deadline(&self, slot: u32, peer: &mut Peer<H>) -> bool {
-        let (earliest, _) = peer.next_deadline();
+        let (earliest, _) = peer.timers.earliest();
         if earliest >= peer.timers.queued {
             return false;
         }

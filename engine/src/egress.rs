@@ -1,6 +1,6 @@
 //! Inner packets on their way out: routed, numbered, sealed, accounted for.
 
-use crate::device::{Device, Followup};
+use crate::device::{Device, Followup, Tables};
 use crate::host::{Crypto, Host, Staged, StagedPacket, Table};
 use crate::inner;
 use crate::message::DataHeader;
@@ -99,20 +99,11 @@ impl<H: Host> Device<H> {
     /// # Errors
     /// The reason for which the packet was dropped, already counted: [`Reason::NotIp`] or [`Reason::NoRoute`].
     pub fn route(&self, head: &[u8], len: usize) -> Result<PeerRef, Reason> {
-        let reason = match inner::parse(head, len) {
-            Some(packet) => {
-                let peer = self
-                    .tables
-                    .read(|tables| tables.routes.lookup(packet.destination).and_then(|slot| tables.reference(slot)));
-                match peer {
-                    Some(peer) => return Ok(peer),
-                    None => Reason::NoRoute,
-                }
-            }
-            None => Reason::NotIp,
-        };
-        self.count_drop(None, reason, 1);
-        Err(reason)
+        let routed = inner::parse(head, len).ok_or(Reason::NotIp).and_then(|packet| {
+            let find = |tables: &Tables<H>| tables.reference(tables.routes.lookup(packet.destination)?);
+            self.tables.read(find).ok_or(Reason::NoRoute)
+        });
+        routed.inspect_err(|reason| self.count_drop(None, *reason, 1))
     }
 
     /// Numbers `count` packets for `peer`, which are then to be sealed, committed and sent in this order.
@@ -120,11 +111,10 @@ impl<H: Host> Device<H> {
     /// # Errors
     /// [`NotReserved::Stage`] if they have to wait, [`NotReserved::Drop`] if the peer cannot be reached at all.
     pub fn reserve(&self, now: Instant, peer: PeerRef, count: u32) -> Result<SealJob, NotReserved> {
-        if !self.is_up() {
-            self.count_drop(Some(peer), Reason::StagedPurged, count);
-            return Err(NotReserved::Drop(Reason::StagedPurged));
-        }
         let job = self.with_peer(peer, |state| {
+            if !self.is_up() {
+                return Err(NotReserved::Drop(Reason::StagedPurged));
+            }
             if state.endpoint.is_none() {
                 return Err(NotReserved::Drop(Reason::NoEndpoint));
             }
@@ -185,7 +175,7 @@ impl<H: Host> Device<H> {
             Some((evicted, dropped, ready && !state.flushing))
         });
         if let Some((Some((evicted, dropped, flush)), rearm)) = staged {
-            self.drops.count(Reason::StagedOverflow, usize::try_from(dropped).unwrap_or(usize::MAX));
+            self.count_drop(None, Reason::StagedOverflow, dropped);
             return StagedOutcome { evicted, followup: Followup { rearm, flush: flush.then_some(peer) } };
         }
         self.count_drop(None, Reason::StagedPurged, datagrams);

@@ -94,7 +94,7 @@ impl<H: Host> Device<H> {
         match kind.ok_or(Reason::Malformed)? {
             _ if !self.is_up() => Err(Reason::Down),
             kind @ (Kind::Initiation | Kind::Response) => {
-                let key = self.tables.read(|tables| tables.identity.as_ref().map(|identity| *identity.mac1_key()));
+                let key = self.tables.read(|tables| tables.identity.as_ref().map(|identity| identity.mac1_key));
                 let valid = cookie::has_valid_mac1(self.host.crypto(), &key.ok_or(Reason::NoIdentity)?, datagram);
                 if valid { Ok(kind) } else { Err(Reason::BadMac1) }
             }
@@ -119,26 +119,32 @@ impl<H: Host> Device<H> {
         load: Load,
         block: &mut Option<SessionBlock>,
     ) -> Handled {
-        let result = self.screen(datagram).map_err(Refusal::from).and_then(|kind| match kind {
-            Kind::Initiation => self.admit_handshake(now, datagram, from, load, |identity| {
-                let message = datagram.first_chunk().and_then(Initiation::parse).ok_or(Reason::Malformed)?;
-                self.receive_initiation(now, &message, identity, from, block)
-            }),
-            Kind::Response => self.admit_handshake(now, datagram, from, load, |identity| {
-                let message = datagram.first_chunk().and_then(Response::parse).ok_or(Reason::Malformed)?;
-                self.receive_response(now, &message, identity, from, block)
-            }),
-            Kind::CookieReply | Kind::Data => {
-                let message = datagram.first_chunk().and_then(CookieReply::parse).ok_or(Reason::Malformed)?;
-                self.receive_cookie_reply(now, &message)
-            }
-        });
-        match result {
-            Ok(handled) => handled,
-            Err(Refusal { peer, reason }) => {
-                self.count_drop(peer, reason, 1);
-                Handled::Dropped(reason)
-            }
+        self.receive(now, datagram, from, load, block).unwrap_or_else(|Refusal { peer, reason }| {
+            self.count_drop(peer, reason, 1);
+            Handled::Dropped(reason)
+        })
+    }
+
+    fn receive(
+        &self,
+        now: Instant,
+        datagram: &[u8],
+        from: &Endpoint,
+        load: Load,
+        block: &mut Option<SessionBlock>,
+    ) -> Result<Handled, Refusal> {
+        let kind = self.screen(datagram)?;
+        if kind == Kind::CookieReply {
+            return self.receive_cookie_reply(now, datagram);
+        }
+        let identity = self.identity().ok_or(Reason::NoIdentity)?;
+        if let Some(reply) = self.demand_cookie(now, datagram, &identity, from, load)? {
+            return Ok(Handled::Reply(reply));
+        }
+        if kind == Kind::Initiation {
+            self.receive_initiation(now, datagram, &identity, from, block)
+        } else {
+            self.receive_response(now, datagram, &identity, from, block)
         }
     }
 
@@ -146,30 +152,25 @@ impl<H: Host> Device<H> {
     /// randomness is not seeded, or the last handshake message is less than five seconds old (then it is due later: ask
     /// [`Device::next_deadline`] again).
     pub fn initiate(&self, now: Instant, wall: Wall, peer: PeerRef) -> Option<Outgoing> {
-        // One read section for both, so that they belong together.
-        let (identity, due) = self.tables.read(|tables| {
-            let identity = tables.identity.clone()?;
-            let due = tables.with_peer(peer, |state| {
-                let due = self.is_up() && state.endpoint.is_some();
-                if due && !state.timers.may_initiate(now) {
-                    // Our last message is too young, but the reason for this one stands: it is due when it is not.
-                    state.timers.want_initiation(now, false);
-                    self.queue_deadline(peer.slot, state);
-                    return None;
-                }
-                due.then(|| (state.remote(), state.cookies.fresh(now), state.last_stamp_sent))
-            });
-            Some((identity, due??))
-        })?;
-        let (remote, cookie, last_stamp) = due;
+        let due = self.with_timers(peer, |peer| {
+            peer.endpoint.filter(|_| self.is_up())?;
+            if !peer.timers.may_initiate(now) {
+                // Our last message is too young, but the reason for this one stands: it is due when it is not.
+                peer.timers.want_initiation(now, false);
+                return None;
+            }
+            Some((peer.remote(), peer.cookies.fresh(now), peer.last_stamp_sent))
+        });
+        let Some((Some((remote, cookie, last_stamp)), _)) = due else { return None };
+        // In this order: an identity changes before what follows from it in the peers does, which ends this handshake.
+        let identity = self.identity()?;
+        let stamp = self.next_stamp(wall, last_stamp);
         let made = self.random_secret().ok_or(Reason::NotSeeded).and_then(|ephemeral| {
             let index = self.new_index(peer).ok_or(Reason::HandshakeLost)?;
-            let stamp = self.next_stamp(wall, last_stamp);
             noise::initiate(self.host.crypto(), &identity, &remote, ephemeral, index, stamp)
-                .map(|(handshake, message)| (handshake, message, stamp))
                 .inspect_err(|_| self.forget_indices(Some(index), &Retired::default()))
         });
-        let (handshake, mut message, stamp) = match made {
+        let (handshake, mut message) = match made {
             Ok(made) => made,
             Err(reason) => {
                 self.with_timers(peer, |peer| peer.timers.handshake_initiated(now));
@@ -177,7 +178,7 @@ impl<H: Host> Device<H> {
                 return None;
             }
         };
-        let index = handshake.index();
+        let index = handshake.index;
         let mac1 = cookie::sign(self.host.crypto(), &mut message, &remote.static_key, cookie);
         let committed = self.with_timers(peer, |peer| {
             let endpoint = peer.endpoint.filter(|_| self.is_up())?;
@@ -204,49 +205,48 @@ impl<H: Host> Device<H> {
     }
 
     /// The checks that come before any Diffie-Hellman of a message that was [screened](Self::screen): under load mac2 and
-    /// the source's share.
-    fn admit_handshake(
+    /// the source's share. Gives the reply that is sent instead if mac2 is missing.
+    // A frame of its own, like those below: a kernel's stack is small, and only one of them is on it at a time.
+    #[inline(never)]
+    fn demand_cookie(
         &self,
         now: Instant,
         datagram: &[u8],
+        identity: &Identity,
         from: &Endpoint,
         load: Load,
-        proceed: impl FnOnce(&Identity) -> Result<Handled, Refusal>,
-    ) -> Result<Handled, Refusal> {
-        let crypto = self.host.crypto();
-        let identity = self.identity().ok_or(Reason::NoIdentity)?;
-        if self.is_loaded(now, load) {
-            let secret = self.cookie_secret(now).ok_or(Reason::NotSeeded)?;
-            let cookie = cookie::cookie_for(crypto, &secret, &from.remote);
-            if !cookie::has_valid_mac2(crypto, &cookie, datagram) {
-                let mut nonce = [0; 24];
-                if !self.host.entropy().fill(&mut nonce) {
-                    return Err(Reason::NotSeeded.into());
-                }
-                let reply = cookie::reply(crypto, &identity, &nonce, &cookie, datagram).ok_or(Reason::Malformed)?;
-                self.count_drop(None, Reason::CookieRequired, 1);
-                return Ok(Handled::Reply(Outgoing::new(&reply, *from, false)));
-            }
-            if !self.is_within_share(now, from) {
-                return Err(Reason::RateLimited.into());
-            }
+    ) -> Result<Option<Outgoing>, Reason> {
+        if !self.is_loaded(now, load) {
+            return Ok(None);
         }
-        proceed(&identity)
+        let crypto = self.host.crypto();
+        let secret = self.cookie_secret(now).ok_or(Reason::NotSeeded)?;
+        let cookie = cookie::cookie_for(crypto, &secret, &from.remote);
+        if cookie::has_valid_mac2(crypto, &cookie, datagram) {
+            return if self.is_within_share(now, from) { Ok(None) } else { Err(Reason::RateLimited) };
+        }
+        let mut nonce = [0; 24];
+        if !self.host.entropy().fill(&mut nonce) {
+            return Err(Reason::NotSeeded);
+        }
+        let reply = cookie::reply(crypto, identity, &nonce, &cookie, datagram).ok_or(Reason::Malformed)?;
+        self.count_drop(None, Reason::CookieRequired, 1);
+        Ok(Some(Outgoing::new(&reply, *from, false)))
     }
 
-    // A frame of its own: a kernel's stack is small, and only one kind of message is on it at a time.
     #[inline(never)]
     fn receive_initiation(
         &self,
         now: Instant,
-        message: &Initiation,
+        datagram: &[u8],
         identity: &Identity,
         from: &Endpoint,
         block: &mut Option<SessionBlock>,
     ) -> Result<Handled, Refusal> {
         let crypto = self.host.crypto();
+        let message = &datagram.first_chunk().and_then(Initiation::parse).ok_or(Reason::Malformed)?;
         let opened = noise::open_initiation(crypto, identity, message)?;
-        let peer = self.find(&PublicKey(*opened.remote_static())).ok_or(Reason::UnknownPeer)?;
+        let peer = self.find(&PublicKey(opened.remote_static)).ok_or(Reason::UnknownPeer)?;
         let refuse = |reason| Refusal { peer: Some(peer), reason };
         let remote = self.with_peer(peer, |peer| peer.remote()).ok_or(Reason::UnknownPeer)?;
         let read = opened.read_timestamp(crypto, &remote.static_static, message);
@@ -301,22 +301,20 @@ impl<H: Host> Device<H> {
     fn receive_response(
         &self,
         now: Instant,
-        message: &Response,
+        datagram: &[u8],
         identity: &Identity,
         from: &Endpoint,
         block: &mut Option<SessionBlock>,
     ) -> Result<Handled, Refusal> {
+        let message = &datagram.first_chunk().and_then(Response::parse).ok_or(Reason::Malformed)?;
         let peer = self.tables.read(|tables| tables.by_index(message.receiver)).ok_or(Reason::UnknownIndex)?;
-        let pending = self.with_peer(peer, |peer| {
-            let handshake = peer.handshake.as_ref().filter(|handshake| handshake.index() == message.receiver)?;
-            Some((handshake.clone(), peer.preshared.clone()))
-        });
+        let pending =
+            self.with_peer(peer, |peer| Some((peer.initiating(message.receiver)?.clone(), peer.preshared.clone())));
         let (handshake, preshared) = pending.flatten().ok_or(Reason::UnknownIndex)?;
         let refuse = |reason| Refusal { peer: Some(peer), reason };
         let keys = handshake.finish(self.host.crypto(), identity, &preshared, message).map_err(refuse)?;
         let committed = self.with_timers(peer, |peer| {
-            let same = peer.handshake.as_ref().is_some_and(|handshake| handshake.index() == message.receiver);
-            if !same || !self.is_up() || peer.preshared != preshared {
+            if peer.initiating(message.receiver).is_none() || !self.is_up() || peer.preshared != preshared {
                 return None;
             }
             let block = block.take()?;
@@ -338,7 +336,8 @@ impl<H: Host> Device<H> {
     }
 
     #[inline(never)]
-    fn receive_cookie_reply(&self, now: Instant, message: &CookieReply) -> Result<Handled, Refusal> {
+    fn receive_cookie_reply(&self, now: Instant, datagram: &[u8]) -> Result<Handled, Refusal> {
+        let message = &datagram.first_chunk().and_then(CookieReply::parse).ok_or(Reason::Malformed)?;
         let peer = self.tables.read(|tables| tables.by_index(message.receiver)).ok_or(Reason::UnknownIndex)?;
         let refuse = |reason| Refusal { peer: Some(peer), reason };
         let expected = self.with_peer(peer, |peer| peer.cookies.expecting().map(|mac1| (mac1, peer.static_key)));

@@ -46,12 +46,12 @@ pub struct PeerInfo {
 impl<H: Host> Device<H> {
     /// The device's private key, if it has one.
     pub fn private_key(&self) -> Option<Secret> {
-        self.tables.read(|tables| tables.identity.as_ref().map(|identity| identity.private().clone()))
+        self.tables.read(|tables| tables.identity.as_ref().map(|identity| identity.private.clone()))
     }
 
     /// The device's public key, if it has one.
     pub fn public_key(&self) -> Option<PublicKey> {
-        self.tables.read(|tables| tables.identity.as_ref().map(|identity| PublicKey(*identity.public())))
+        self.tables.read(|tables| tables.identity.as_ref().map(|identity| PublicKey(identity.public)))
     }
 
     /// How many peers there are.

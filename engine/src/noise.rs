@@ -26,10 +26,13 @@ const IDENTIFIER: &[u8] = b"WireGuard v1 zx2c4 Jason@zx2c4.com";
 /// Our own static key, and what follows from it.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
-    private: Secret,
-    public: [u8; 32],
-    mac1_key: [u8; 32],
-    cookie_key: Secret,
+    /// To be shown to those who may configure.
+    pub(crate) private: Secret,
+    pub(crate) public: [u8; 32],
+    /// Key of mac1 in what is sent to us.
+    pub(crate) mac1_key: [u8; 32],
+    /// Key of the cookie replies we send.
+    pub(crate) cookie_key: Secret,
 }
 
 impl Identity {
@@ -39,26 +42,6 @@ impl Identity {
         let mac1_key = cookie::mac1_key(crypto, &public);
         let cookie_key = cookie::cookie_key(crypto, &public);
         Self { private, public, mac1_key, cookie_key }
-    }
-
-    /// The private key, to be shown to those who may configure.
-    pub(crate) const fn private(&self) -> &Secret {
-        &self.private
-    }
-
-    /// The public key.
-    pub(crate) const fn public(&self) -> &[u8; 32] {
-        &self.public
-    }
-
-    /// Key of mac1 in what is sent to us.
-    pub(crate) const fn mac1_key(&self) -> &[u8; 32] {
-        &self.mac1_key
-    }
-
-    /// Key of the cookie replies we send.
-    pub(crate) const fn cookie_key(&self) -> &Secret {
-        &self.cookie_key
     }
 
     /// DH of our static key with a peer's, computed once when either is configured. Zero if the peer's key is of low
@@ -85,16 +68,16 @@ pub(crate) struct Remote {
 pub(crate) struct Initiating {
     transcript: Transcript,
     ephemeral: Secret,
-    index: u32,
+    /// Our index: the receiver in the response.
+    pub(crate) index: u32,
 }
 
 /// An initiation whose sender has said who it is, without proof yet.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    transcript: Transcript,
-    remote_ephemeral: [u8; 32],
-    remote_index: u32,
-    remote_static: [u8; 32],
+    unproven: Answering,
+    /// The static public key of whoever sent it, if it does not lie.
+    pub(crate) remote_static: [u8; 32],
 }
 
 /// An initiation that is authentic, though it may be replayed.
@@ -136,7 +119,7 @@ pub(crate) fn initiate(
     let public = crypto.public_key(&ephemeral);
     transcript.mix_ephemeral(crypto, &public);
     transcript.mix_dh(crypto, &ephemeral, &remote.static_key, &mut [&mut key])?;
-    let encrypted_static = transcript.seal(crypto, &key, *identity.public());
+    let encrypted_static = transcript.seal(crypto, &key, identity.public);
     transcript.mix_static_static(crypto, &remote.static_static, &mut key)?;
     let encrypted_timestamp = transcript.seal(crypto, &key, *stamp.as_bytes());
     let message = Initiation { sender: index, ephemeral: public, encrypted_static, encrypted_timestamp };
@@ -153,22 +136,18 @@ pub(crate) fn open_initiation(
     identity: &Identity,
     message: &Initiation,
 ) -> Result<Opened, Reason> {
-    let mut transcript = Transcript::new(crypto, identity.public());
+    let mut transcript = Transcript::new(crypto, &identity.public);
     let mut key = Secret::ZERO;
     transcript.mix_ephemeral(crypto, &message.ephemeral);
     transcript.mix_dh(crypto, &identity.private, &message.ephemeral, &mut [&mut key])?;
     let remote_static = transcript.open(crypto, &key, &message.encrypted_static)?;
-    Ok(Opened { transcript, remote_ephemeral: message.ephemeral, remote_index: message.sender, remote_static })
+    let unproven = Answering { transcript, remote_ephemeral: message.ephemeral, remote_index: message.sender };
+    Ok(Opened { unproven, remote_static })
 }
 
 impl Opened {
-    /// The static public key of whoever sent the initiation, if it does not lie.
-    pub(crate) const fn remote_static(&self) -> &[u8; 32] {
-        &self.remote_static
-    }
-
     /// Reads the rest, `ss, {timestamp}`, which proves the static key. `static_static` is the
-    /// [precomputed one](Identity::static_static) with [`Opened::remote_static`], `message` the one that was opened.
+    /// [precomputed one](Identity::static_static) with `remote_static`, `message` the one that was opened.
     ///
     /// # Errors
     /// [`Reason::WeakKey`] if `static_static` is zero, [`Reason::BadHandshake`] if the timestamp does not decrypt.
@@ -178,11 +157,11 @@ impl Opened {
         static_static: &Secret,
         message: &Initiation,
     ) -> Result<(Answering, Tai64n), Reason> {
-        let Self { mut transcript, remote_ephemeral, remote_index, .. } = self;
+        let Self { unproven: mut proven, .. } = self;
         let mut key = Secret::ZERO;
-        transcript.mix_static_static(crypto, static_static, &mut key)?;
-        let stamp = transcript.open(crypto, &key, &message.encrypted_timestamp)?;
-        Ok((Answering { transcript, remote_ephemeral, remote_index }, Tai64n::from_bytes(stamp)))
+        proven.transcript.mix_static_static(crypto, static_static, &mut key)?;
+        let stamp = proven.transcript.open(crypto, &key, &message.encrypted_timestamp)?;
+        Ok((proven, Tai64n::from_bytes(stamp)))
     }
 }
 
@@ -216,11 +195,6 @@ impl Answering {
 }
 
 impl Initiating {
-    /// Our index: the receiver in the response.
-    pub(crate) const fn index(&self) -> u32 {
-        self.index
-    }
-
     /// Reads the second message and derives the session (paper, section 5.4.3 and 5.4.5). What is remembered stays
     /// as it is, so that a forged response does not end the handshake.
     ///

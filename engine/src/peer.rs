@@ -7,7 +7,7 @@ use crate::reason::Reason;
 use crate::secret::{PublicKey, Secret};
 use crate::session::{Keypairs, Retired};
 use crate::time::{Instant, Tai64n};
-use crate::timers::{Expired, Timer, Timers};
+use crate::timers::Timers;
 use core::net::{IpAddr, SocketAddr};
 
 /// Datagrams that may wait for a session, per peer.
@@ -164,21 +164,17 @@ impl<H: Host> Peer<H> {
         (self.end_handshake(), self.keypairs.clear())
     }
 
+    /// Our initiation under way, if it has that `index`.
+    pub(crate) fn initiating(&self, index: u32) -> Option<&Initiating> {
+        self.handshake.as_ref().filter(|handshake| handshake.index == index)
+    }
+
     /// Ends our initiation under way, if there is one, and gives its index. In place: a value moved out would leave its
     /// keys behind in the peer's memory.
     pub(crate) fn end_handshake(&mut self) -> Option<u32> {
-        let index = self.handshake.as_ref().map(Initiating::index);
+        let index = self.handshake.as_ref().map(|handshake| handshake.index);
         self.handshake = None;
         index
-    }
-
-    /// Acts on deadlines that passed, as far as that happens inside the peer.
-    pub(crate) fn expire(&mut self, now: Instant) -> Expired {
-        let expired = self.timers.expire(now);
-        if expired.clear_source {
-            self.forget_source();
-        }
-        expired
     }
 
     /// Lets the operating system choose the local address anew.
@@ -186,11 +182,6 @@ impl<H: Host> Peer<H> {
         if let Some(endpoint) = &mut self.endpoint {
             endpoint.source = None;
         }
-    }
-
-    /// When the peer next has something to do, and what.
-    pub(crate) fn next_deadline(&self) -> (Instant, Timer) {
-        self.timers.earliest()
     }
 }
 

@@ -206,12 +206,7 @@ impl Routes {
     /// [`OutOfMemory`], and nothing changed, if there is no room for it or for its slot.
     pub(crate) fn insert(&mut self, prefix: AllowedIp, slot: u32) -> Result<Option<u32>, OutOfMemory> {
         let (tree, key) = Key::of(prefix.address);
-        let at = self.place(tree, key, prefix.prefix_len, slot)?;
-        let loser = self.slot(at);
-        self.unlist(at);
-        self.set_slot(at, slot);
-        self.list(at);
-        Ok(loser.filter(|loser| *loser != slot))
+        self.give(tree, key, prefix.prefix_len, slot)
     }
 
     /// Gives the keyed `hash` of a public key to `slot`, and says which other slot lost it.
@@ -219,10 +214,7 @@ impl Routes {
     /// # Errors
     /// [`OutOfMemory`], and nothing changed, if there is no room for it or for its slot.
     pub(crate) fn insert_key(&mut self, hash: u128, slot: u32) -> Result<Option<u32>, OutOfMemory> {
-        let at = self.place(Tree::Peers, Key::from_u128(hash), KEY_BITS, slot)?;
-        let loser = self.slot(at);
-        self.set_slot(at, slot);
-        Ok(loser.filter(|loser| *loser != slot))
+        self.give(Tree::Peers, Key::from_u128(hash), KEY_BITS, slot)
     }
 
     /// Takes `prefix` from `slot`; false if it does not have it.
@@ -243,6 +235,15 @@ impl Routes {
     /// Takes the keyed `hash` of a public key out, and says which slot had it.
     pub(crate) fn remove_key(&mut self, hash: u128) -> Option<u32> {
         self.cut(Tree::Peers, Key::from_u128(hash), KEY_BITS, None)
+    }
+
+    fn give(&mut self, tree: Tree, key: Key, bits: u8, slot: u32) -> Result<Option<u32>, OutOfMemory> {
+        let at = self.place(tree, key, bits, slot)?;
+        let loser = self.slot(at).filter(|loser| *loser != slot);
+        self.unlist(at);
+        self.set_slot(at, slot);
+        self.list(at);
+        Ok(loser)
     }
 
     /// Finds the node of that prefix, or makes one without a slot that `slot` is about to get.
@@ -294,9 +295,7 @@ impl Routes {
             if !node.has_slot() || owner.is_some_and(|owner| owner != node.slot) {
                 return None;
             }
-            if tree != Tree::Peers {
-                self.unlist(at);
-            }
+            self.unlist(at);
             self.set_slot(at, NONE);
             self.prune(link);
             if let Some(above) = above {
@@ -346,9 +345,9 @@ impl Routes {
         }
     }
 
-    /// Appends the node to the list of its slot.
+    /// Appends the node to the list of its slot, unless it is a key's.
     fn list(&mut self, at: u32) {
-        let Some(node) = self.nodes.get_mut(at) else { return };
+        let Some(node) = self.nodes.get_mut(at).filter(|node| node.tree != Tree::Peers) else { return };
         let Some(ends) = self.slots.get_mut(node.slot) else { return };
         (node.previous, node.next) = (ends.last, NONE);
         ends.last = at;
@@ -363,7 +362,7 @@ impl Routes {
 
     /// Takes the node out of the list of its slot, if it has one.
     fn unlist(&mut self, at: u32) {
-        let Some(&Node { slot, previous, next, .. }) = self.nodes.get(at) else { return };
+        let Some(&Node { slot, previous, next, .. }) = self.listed(at) else { return };
         let Some(ends) = self.slots.get_mut(slot) else { return };
         match self.nodes.get_mut(previous) {
             Some(previous) => previous.next = next,

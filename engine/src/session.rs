@@ -214,10 +214,7 @@ impl Keypairs {
 
     /// Lets no session seal any more; what is under way may still be opened.
     pub(crate) fn expire_sending(&mut self) {
-        let places = [&mut self.current, &mut self.previous, &mut self.next];
-        for session in places.into_iter().flatten().filter_map(|block| block.0.get_mut()) {
-            session.sendable = false;
-        }
+        self.all().for_each(|session| session.sendable = false);
     }
 
     /// The session that seals.
@@ -227,20 +224,17 @@ impl Keypairs {
 
     /// The session numbered `id`, wherever it stands.
     pub(crate) fn by_id(&mut self, id: u32) -> Option<&mut Session> {
-        self.find(|session| session.id == id)
+        self.all().find(|session| session.id == id)
     }
 
     /// The session for which this side chose `index`.
     pub(crate) fn by_local_index(&mut self, index: u32) -> Option<&mut Session> {
-        self.find(|session| session.local_index == index)
+        self.all().find(|session| session.local_index == index)
     }
 
-    fn find(&mut self, wanted: impl Fn(&Session) -> bool) -> Option<&mut Session> {
-        [&mut self.current, &mut self.next, &mut self.previous]
-            .into_iter()
-            .flatten()
-            .filter_map(|block| block.0.get_mut())
-            .find(|session| wanted(session))
+    fn all(&mut self) -> impl Iterator<Item = &mut Session> {
+        let places = [&mut self.current, &mut self.next, &mut self.previous];
+        places.into_iter().flatten().filter_map(|block| block.0.get_mut())
     }
 }
 

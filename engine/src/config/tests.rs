@@ -126,11 +126,26 @@ fn the_last_peer_is_number_1_048_576() {
         try_set(Change { peers: std::slice::from_ref(&two), ..Change::default() }),
         Err(ConfigError::TooManyPeers)
     );
-    assert_eq!(try_set(Change { peers: &[one], ..Change::default() }), Ok(false), "a change of one that is there");
+    assert_eq!(
+        try_set(Change { peers: &[one.clone()], ..Change::default() }),
+        Ok(false),
+        "a change of one that is there"
+    );
+    // One that goes first leaves room for another, one that goes last does not; going twice is going once.
+    let gone = PeerChange { remove: true, ..PeerChange::new(key(1)) };
+    let swap = [gone.clone(), two.clone()];
+    let late = [two.clone(), gone.clone()];
+    let twice = [gone.clone(), gone.clone(), two.clone(), PeerChange::new(key(3))];
+    for refused in [&late[..], &twice] {
+        assert_eq!(try_set(Change { peers: refused, ..Change::default() }), Err(ConfigError::TooManyPeers));
+    }
+    assert_eq!(try_set(Change { peers: &swap, ..Change::default() }), Ok(false));
+    assert_eq!((device.find(&key(1)), device.peer_count()), (None, 1_048_576));
+    assert_eq!(device.find(&key(2)), Some(PeerRef { slot: 1_048_575, generation: 1 }));
     // In the place of all others there is room for both. (The others are missing, so their number is made up.)
     device.tables.write(|tables| (tables.peers, tables.unused) = (1_048_576, 0));
     assert_eq!(try_set(Change { replace_peers: true, peers: &both, ..Change::default() }), Ok(false));
-    assert_eq!(device.find(&key(2)).map(|peer| peer.slot), Some(0));
+    assert_eq!(device.find(&key(1)).map(|peer| peer.slot), Some(0));
 }
 
 /// `wg syncconf` sends those that go and all that stay: the latter are not made anew.

@@ -37,7 +37,7 @@ impl Pair {
     }
 
     fn initiate(&self) -> (Initiating, [u8; 148]) {
-        let remote = remote(&self.initiator, self.responder.public(), &self.preshared);
+        let remote = remote(&self.initiator, &self.responder.public, &self.preshared);
         initiate(C, &self.initiator, &remote, self.initiator_ephemeral.clone(), 0x0403_0201, stamp()).unwrap()
     }
 
@@ -45,8 +45,8 @@ impl Pair {
     fn answer(&self, initiation: &[u8; 148]) -> Result<(SessionKeys, [u8; 92]), Reason> {
         let message = Initiation::parse(initiation).unwrap();
         let opened = open_initiation(C, &self.responder, &message)?;
-        assert_eq!(opened.remote_static(), self.initiator.public());
-        let remote = remote(&self.responder, opened.remote_static(), &self.preshared);
+        assert_eq!(opened.remote_static, self.initiator.public);
+        let remote = remote(&self.responder, &opened.remote_static, &self.preshared);
         let (answering, read) = opened.read_timestamp(C, &remote.static_static, &message)?;
         assert_eq!(read, stamp());
         answering.respond(C, &remote, self.responder_ephemeral.clone(), 0x0807_0605)
@@ -58,7 +58,7 @@ impl Pair {
 
     fn snow_initiator(&self) -> HandshakeState {
         let builder = self.snow(&self.initiator, &self.initiator_ephemeral);
-        builder.remote_public_key(self.responder.public()).unwrap().build_initiator().unwrap()
+        builder.remote_public_key(&self.responder.public).unwrap().build_initiator().unwrap()
     }
 
     fn snow_responder(&self) -> HandshakeState {
@@ -68,7 +68,7 @@ impl Pair {
     fn snow<'a>(&'a self, identity: &'a Identity, ephemeral: &'a Secret) -> Builder<'a> {
         let builder = Builder::new(PATTERN.parse::<NoiseParams>().unwrap()).prologue(PROLOGUE).unwrap();
         let builder = builder.psk(2, self.preshared.expose()).unwrap();
-        let builder = builder.local_private_key(identity.private().expose()).unwrap();
+        let builder = builder.local_private_key(identity.private.expose()).unwrap();
         builder.fixed_ephemeral_key_for_testing_only(ephemeral.expose())
     }
 }
@@ -176,20 +176,20 @@ fn derived_keys_are_those_of_hkdf() {
 fn every_flipped_bit_of_an_initiation_is_noticed() {
     let pair = Pair::new(20, true);
     let (_, mut initiation) = pair.initiate();
-    sign(C, &mut initiation, pair.responder.public(), None);
+    sign(C, &mut initiation, &pair.responder.public, None);
     // mac2, the last 16 bytes, is empty as long as no cookie is held; cookie.rs has its tests.
     for bit in 0..132 * 8 {
         let mut forged = initiation;
         forged[bit / 8] ^= 1 << (bit % 8);
-        assert!(!has_valid_mac1(C, pair.responder.mac1_key(), &forged), "bit {bit}");
+        assert!(!has_valid_mac1(C, &pair.responder.mac1_key, &forged), "bit {bit}");
         if bit < 4 * 8 {
             assert_eq!(Kind::of(forged[..4].try_into().unwrap(), 148), None);
             assert_eq!(Initiation::parse(&forged), None);
             continue;
         }
         // A stranger who knows our public key makes a new mac1: all but the index is still noticed.
-        sign(C, &mut forged, pair.responder.public(), None);
-        assert!(has_valid_mac1(C, pair.responder.mac1_key(), &forged));
+        sign(C, &mut forged, &pair.responder.public, None);
+        assert!(has_valid_mac1(C, &pair.responder.mac1_key, &forged));
         let result = pair.answer(&forged).map(|(keys, _)| keys.remote_index);
         match bit / 8 {
             4..8 => assert_eq!(result, Ok(0x0403_0201 ^ (1 << (bit - 32)))),
@@ -205,11 +205,11 @@ fn every_flipped_bit_of_a_response_is_noticed() {
     let pair = Pair::new(21, true);
     let (initiating, initiation) = pair.initiate();
     let (_, mut response) = pair.answer(&initiation).unwrap();
-    sign(C, &mut response, pair.initiator.public(), None);
+    sign(C, &mut response, &pair.initiator.public, None);
     for bit in 0..76 * 8 {
         let mut forged = response;
         forged[bit / 8] ^= 1 << (bit % 8);
-        assert!(!has_valid_mac1(C, pair.initiator.mac1_key(), &forged), "bit {bit}");
+        assert!(!has_valid_mac1(C, &pair.initiator.mac1_key, &forged), "bit {bit}");
         if bit < 4 * 8 {
             assert_eq!(Kind::of(forged[..4].try_into().unwrap(), 92), None);
             assert_eq!(Response::parse(&forged), None);
@@ -248,13 +248,13 @@ fn an_initiation_for_somebody_else_does_not_open() {
 fn a_borrowed_static_key_is_not_enough() {
     // Whoever seals another's public key gets past `s`, and no further without the private key.
     let pair = Pair::new(32, false);
-    let thief = Identity { public: *pair.initiator.public(), ..Identity::new(C, Secret::new([9; 32])) };
-    let remote = remote(&thief, pair.responder.public(), &Secret::ZERO);
+    let thief = Identity { public: pair.initiator.public, ..Identity::new(C, Secret::new([9; 32])) };
+    let remote = remote(&thief, &pair.responder.public, &Secret::ZERO);
     let (_, initiation) = initiate(C, &thief, &remote, Secret::new([8; 32]), 1, stamp()).unwrap();
     let message = Initiation::parse(&initiation).unwrap();
     let opened = open_initiation(C, &pair.responder, &message).unwrap();
-    assert_eq!(opened.remote_static(), pair.initiator.public());
-    let shared = pair.responder.static_static(C, pair.initiator.public());
+    assert_eq!(opened.remote_static, pair.initiator.public);
+    let shared = pair.responder.static_static(C, &pair.initiator.public);
     assert_eq!(opened.read_timestamp(C, &shared, &message).unwrap_err(), Reason::BadHandshake);
 }
 
@@ -293,7 +293,7 @@ fn low_order_points() -> Vec<[u8; 32]> {
 fn points_of_low_order_are_weak_wherever_they_appear() {
     let pair = Pair::new(40, false);
     let (initiating, initiation) = pair.initiate();
-    let good = remote(&pair.responder, pair.initiator.public(), &Secret::ZERO);
+    let good = remote(&pair.responder, &pair.initiator.public, &Secret::ZERO);
     let ephemeral = || Secret::new([5; 32]);
     let answering = || {
         let message = Initiation::parse(&initiation).unwrap();
@@ -317,7 +317,7 @@ fn points_of_low_order_are_weak_wherever_they_appear() {
         // ee, and with it se, initiator.
         let message = Response {
             sender: 2,
-            receiver: initiating.index(),
+            receiver: initiating.index,
             ephemeral: point,
             encrypted_nothing: Sealed { text: [], tag: [0; 16] },
         };
@@ -329,7 +329,7 @@ fn points_of_low_order_are_weak_wherever_they_appear() {
 #[test]
 fn a_zero_static_static_is_weak() {
     let pair = Pair::new(41, false);
-    let remote = Remote { static_key: *pair.responder.public(), static_static: Secret::ZERO, preshared: Secret::ZERO };
+    let remote = Remote { static_key: pair.responder.public, static_static: Secret::ZERO, preshared: Secret::ZERO };
     let result = initiate(C, &pair.initiator, &remote, Secret::new([5; 32]), 1, stamp());
     assert_eq!(result.unwrap_err(), Reason::WeakKey);
 
@@ -346,15 +346,15 @@ fn nobody_can_speak_for_a_key_of_low_order() {
     let (ephemeral, mut key) = (Secret::new([5; 32]), Secret::ZERO);
     let public = C.public_key(&ephemeral);
     for point in low_order_points() {
-        let mut transcript = Transcript::new(C, pair.responder.public());
+        let mut transcript = Transcript::new(C, &pair.responder.public);
         transcript.mix_ephemeral(C, &public);
-        transcript.mix_dh(C, &ephemeral, pair.responder.public(), &mut [&mut key]).unwrap();
+        transcript.mix_dh(C, &ephemeral, &pair.responder.public, &mut [&mut key]).unwrap();
         let encrypted_static = transcript.seal(C, &key, point);
         derive(C, &mut transcript.chaining, &[0; 32], &mut [&mut key]);
         let encrypted_timestamp = transcript.seal(C, &key, *stamp().as_bytes());
         let forged = Initiation { sender: 1, ephemeral: public, encrypted_static, encrypted_timestamp };
         let opened = open_initiation(C, &pair.responder, &forged).unwrap();
-        assert_eq!(opened.remote_static(), &point);
+        assert_eq!(opened.remote_static, point);
         let shared = pair.responder.static_static(C, &point);
         assert_eq!(opened.read_timestamp(C, &shared, &forged).unwrap_err(), Reason::WeakKey);
     }
