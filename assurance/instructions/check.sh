@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Counts the instructions of the packet paths and of the AEAD, and fails if one takes more than `limits` says and 2 %.
+# Counts the instructions of the packet paths and of the AEAD, and fails if one takes more than `limits` says and 2 %, or if
+# counts differ that may not: of secrets, and of what is compared with secrets.
 #
 #   check.sh           compare
 #   check.sh --write   take the numbers of this run as the limits, after a change that is worth it
@@ -58,7 +59,25 @@ loops() {
         }' | sort
 }
 
+# alike GROUPS: whether there are so many groups of three counts in the standard input, and those of each group are the same.
+alike() {
+    awk -v groups="$1" '
+        { group = $1; sub(/_[a-z]+$/, "", group); n[group]++
+            if (group in first && first[group] != $2) { print "FAILED: " $0 ", and with other bytes " first[group]; bad = 1 }
+            first[group] = $2 }
+        END { for (group in n) if (n[group] != 3) { print "FAILED: " n[group] " of 3 counts of " group; bad = 1 }
+            if (length(n) != groups) { print "FAILED: " length(n) " of " groups " groups were counted"; bad = 1 }
+            exit bad }'
+}
+
 count engine >"$work/counts"
+count comparisons >"$work/comparisons"
+grep '^same_' "$work/comparisons" | alike 4 >&2
+if grep '^leak_' "$work/comparisons" | alike 1 >/dev/null; then
+    echo "FAILED: a comparison that stops at the first difference was not noticed, so this check proves nothing" >&2
+    exit 1
+fi
+echo "mac1, mac2, cookies and tags are refused in the same instructions whichever bit is wrong; a deliberate early end was noticed"
 if grep -qw avx2 /proc/cpuinfo; then
     count aead >>"$work/counts"
     valgrind --quiet --error-exitcode=1 "$program" secrets
@@ -68,12 +87,7 @@ if grep -qw avx2 /proc/cpuinfo; then
     fi
     echo "no branch and no address depends on a secret when packets are sealed with AVX2; a deliberate one was noticed"
     # What differs in secrets alone must not differ in instructions.
-    awk '/^same_/ { group = $1; sub(/_[a-z]+$/, "", group); n[group]++
-            if (group in first && first[group] != $2) { print "FAILED: " $0 ", and with other secrets " first[group]; bad = 1 }
-            first[group] = $2 }
-        END { for (group in n) if (n[group] != 3) { print "FAILED: " n[group] " of 3 counts of " group; bad = 1 }
-            if (length(n) != 3) bad = 1
-            exit bad }' "$work/counts" >&2 || exit 1
+    grep '^same_' "$work/counts" | alike 3 >&2
     echo "packets sealed, opened and refused take the same instructions whatever key, text and tag are"
     skipped=
 else

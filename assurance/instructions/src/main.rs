@@ -23,15 +23,17 @@ macro_rules! counted {
 }
 
 mod aead;
+mod comparisons;
 mod engine;
 mod secrets;
 
 fn main() {
     match std::env::args().nth(1).as_deref() {
         Some("engine") => engine::run(),
+        Some("comparisons") => comparisons::run(),
         Some("aead") => aead::run(),
         Some("secrets") => secrets::run(false),
         Some("leak") => secrets::run(true),
-        _ => panic!("usage: instructions engine|aead|secrets|leak"),
+        _ => panic!("usage: instructions engine|comparisons|aead|secrets|leak"),
     }
 }
