@@ -126,11 +126,7 @@ fn the_last_peer_is_number_1_048_576() {
         try_set(Change { peers: std::slice::from_ref(&two), ..Change::default() }),
         Err(ConfigError::TooManyPeers)
     );
-    assert_eq!(
-        try_set(Change { peers: &[one.clone()], ..Change::default() }),
-        Ok(false),
-        "a change of one that is there"
-    );
+    assert_eq!(try_set(Change { peers: &[one], ..Change::default() }), Ok(false), "a change of one that is there");
     // One that goes first leaves room for another, one that goes last does not; going twice is going once.
     let gone = PeerChange { remove: true, ..PeerChange::new(key(1)) };
     let swap = [gone.clone(), two.clone()];
