@@ -1,11 +1,12 @@
-//! The kernel's own WireGuard: the generic netlink family "wireguard" (<linux/wireguard.h>).
+//! WireGuard in the kernel, its own or kerntun's: the generic netlink family "wireguard" (<linux/wireguard.h>).
 
 use crate::device::port_in_use;
 use crate::failure::Failure;
 use crate::netlink::{Netlink, NetlinkError};
 use kerntun_config::InterfaceName;
+use kerntun_netlink::drops::{self, Drops};
 use kerntun_netlink::wireguard::{messages, take};
-use kerntun_uapi::{DeviceState, SetRequest};
+use kerntun_uapi::{DeviceState, DiagnosticEntry, SetRequest};
 use netlink_packet_generic::GenlMessage;
 use netlink_packet_generic::ctrl::nlas::GenlCtrlAttrs;
 use netlink_packet_generic::ctrl::{GenlCtrl, GenlCtrlCmd};
@@ -33,6 +34,23 @@ pub(crate) fn get(name: &InterfaceName) -> Result<DeviceState, Failure> {
         message.attributes.into_iter().for_each(|attribute| take(&mut state, attribute));
     }
     Ok(state)
+}
+
+/// Whether the kernel's WireGuard is kerntun's.
+pub(crate) fn is_ours() -> bool {
+    Netlink::generic().and_then(|mut netlink| family(&mut netlink, drops::FAMILY)).is_ok()
+}
+
+/// What an interface dropped and why; `None` if it is not our module's or does not answer.
+pub(crate) fn drops(name: &str) -> Option<Vec<DiagnosticEntry>> {
+    let ask = || -> Result<Vec<GenlMessage<Drops>>, NetlinkError> {
+        let mut netlink = Netlink::generic()?;
+        let mut question = GenlMessage::from_payload(Drops::of(name));
+        question.set_resolved_family_id(family(&mut netlink, drops::FAMILY)?);
+        netlink.list(question)
+    };
+    let answers = ask().ok()?.into_iter();
+    Some(answers.flat_map(|answer| answer.into_parts().1.into_entries()).collect())
 }
 
 /// Makes changes. What does not fit into one message is sent in several.

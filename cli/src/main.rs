@@ -31,6 +31,7 @@
 
 mod args;
 mod check;
+mod clock;
 mod configuration;
 mod demo;
 mod device;

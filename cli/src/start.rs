@@ -1,7 +1,9 @@
 //! Making the interface: by the kernel's own WireGuard if it has one, else by our daemon in the background.
 
+use crate::clock;
 use crate::device::Device;
 use crate::failure::Failure;
+use crate::kernel;
 use crate::netlink::Netlink;
 use crate::netlink::link::Link;
 use kerntun_config::InterfaceName;
@@ -31,7 +33,9 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub(crate) fn create(netlink: &mut Netlink, name: &InterfaceName) -> Result<Device, Failure> {
     match Link::create_wireguard(netlink, name.as_str()) {
         Ok(()) => {
-            eprintln!("[+] {name} is served by the kernel's WireGuard");
+            let whose = if kernel::is_ours() { "kerntun's kernel module" } else { "the kernel's own WireGuard" };
+            eprintln!("[+] {name} is served by {whose}");
+            clock::watch();
             return Ok(Device::Kernel(name.clone()));
         }
         // The kernel knows no such kind of link; every other error is one.

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Facts {
     pub(crate) interface: String,
-    /// Whether our daemon serves it: without it there are no counters.
+    /// Whether our daemon or our module serves it: without them there are no counters. The module counts only drops.
     pub(crate) counted: bool,
     /// Calendar time in seconds since the Unix epoch.
     pub(crate) now: u64,

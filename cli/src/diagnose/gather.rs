@@ -21,7 +21,7 @@ pub(crate) fn gather(snapshot: &Snapshot) -> Facts {
     Facts {
         peers: peers.collect(),
         interface: name.to_owned(),
-        counted: snapshot.kind == Kind::Kerntun,
+        counted: matches!(snapshot.kind, Kind::Kerntun | Kind::Module),
         now: since_epoch().as_secs(),
         public_key: snapshot.public_key().map(|key| key.to_string()),
         listen_port: snapshot.state.listen_port,

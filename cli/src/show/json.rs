@@ -78,6 +78,7 @@ fn interface(snapshot: &Snapshot, secrets: bool) -> Interface {
             Kind::Kerntun => "kerntun",
             Kind::Other => "other",
             Kind::Kernel => "kernel",
+            Kind::Module => "kerntun-module",
         },
         public_key: snapshot.public_key().map(|key| key.to_string()),
         private_key: secret(state.private_key.as_ref(), secrets),

@@ -20,8 +20,10 @@ pub(crate) enum Kind {
     Kerntun,
     /// Another user-space implementation.
     Other,
-    /// The kernel.
+    /// The kernel's own driver.
     Kernel,
+    /// Our kernel module, which tells of drops.
+    Module,
 }
 
 /// An interface at one moment.
@@ -33,7 +35,7 @@ pub(crate) struct Snapshot {
     pub(crate) kind: Kind,
     /// Its configuration and its peers.
     pub(crate) state: DeviceState,
-    /// What our daemon tells in addition; empty for others.
+    /// What our daemon and our module tell in addition; empty for others.
     pub(crate) entries: Vec<DiagnosticEntry>,
 }
 
@@ -75,7 +77,9 @@ impl Snapshot {
             let state = crate::kernel::get(&config::InterfaceName::new(name.as_str()).map_err(|error| {
                 Failure::new(format!("the interface {name} has a name that no configuration can have: {error}"))
             })?)?;
-            return Ok(Self { name: name.clone(), kind: Kind::Kernel, state, entries: Vec::new() });
+            let entries = crate::kernel::drops(name.as_str());
+            let kind = if entries.is_some() { Kind::Module } else { Kind::Kernel };
+            return Ok(Self { name: name.clone(), kind, state, entries: entries.unwrap_or_default() });
         }
         let client = Client::new(name.clone());
         let state = client.get().map_err(|error| explain(name, &error))?;
@@ -120,7 +124,7 @@ impl Snapshot {
             let count = entry.value.parse().ok().filter(|count| *count > 0)?;
             Some((reason.to_owned(), count))
         };
-        (self.kind == Kind::Kerntun).then(|| self.entries.iter().filter_map(of).collect())
+        matches!(self.kind, Kind::Kerntun | Kind::Module).then(|| self.entries.iter().filter_map(of).collect())
     }
 }
 

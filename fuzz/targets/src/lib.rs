@@ -15,6 +15,7 @@ use kerntun_config::{Key, Parser, PublicKey};
 use kerntun_engine::message::{CookieReply, DataHeader, Initiation, Kind, Macs, Response};
 use kerntun_engine::packet::Incoming;
 use kerntun_linux::netlink_watch::LinkState;
+use kerntun_netlink::drops::Drops;
 use kerntun_netlink::{Answer, wireguard};
 use kerntun_uapi::answer::AnswerParser;
 use kerntun_uapi::{DeviceState, Request, RequestError};
@@ -110,7 +111,7 @@ pub fn configuration(input: &[u8]) {
     }
 }
 
-/// A datagram of the kernel's answer about its own WireGuard: it ends, and what is told of it can be shown.
+/// A datagram of the kernel's answer about its own WireGuard or our module's drops: it ends, and what is told of it can be shown.
 pub fn kernel(input: &[u8]) {
     // Every input is of the exchange at hand: bytes 8 to 12 of a message are its number.
     let sequence = input.get(8..12).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_ne_bytes);
@@ -124,6 +125,11 @@ pub fn kernel(input: &[u8]) {
     for message in answer.messages {
         message.into_parts().1.attributes.into_iter().for_each(|attribute| wireguard::take(&mut state, attribute));
     }
+    // The same as an answer of our module about drops.
+    let mut answer = Answer::<GenlMessage<Drops>>::default();
+    let _ = answer.read(input, sequence);
+    let entries = answer.messages.into_iter().flat_map(|message| message.into_parts().1.into_entries());
+    assert!(entries.count() <= input.len() / 12);
     let prefixes = || state.peers.iter().flat_map(|peer| &peer.allowed_ips);
     assert!(state.peers.len() + prefixes().count() <= input.len() / 4);
     assert!(prefixes().all(|each| each.prefix <= if each.address.is_ipv4() { 32 } else { 128 }));
