@@ -9,9 +9,11 @@
 //! | `node` | a daemon and its configuration |
 //! | `echo`, `bulk`, `tap` | ping, mass transfer, and a look at the outer wire |
 //! | `report` | what people read and what programs read |
+//! | `kernel` | another demo: the kernel module, in a virtual machine |
 
 mod bulk;
 mod echo;
+mod kernel;
 mod node;
 mod report;
 mod story;
@@ -20,6 +22,7 @@ mod wire;
 
 use crate::failure::Failure;
 use kerntun_lab::End;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -31,6 +34,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[command(after_help = "\
 Needs the right to make namespaces (root has it, most users do) and /dev/net/tun, and no other program. Nothing outside
 the namespaces is touched, and nothing is left behind, also after Ctrl-C.
+
+With --kernel, the kernel module is shown instead: a stock kernel of Debian is booted in QEMU. For that the project's
+sources are needed and, the first time, root on Debian or Ubuntu, who may install QEMU, and about 100 MB of downloads,
+which go to target/kernel-lab.
+
 Exit codes: 0 the tunnel works, 1 a step failed or something is missing, 130 interrupted.")]
 pub(crate) struct Args {
     /// Bytes to send in the mass transfer
@@ -45,6 +53,15 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
 
+    /// Show the kernel module in a virtual machine with a kernel of this series
+    #[arg(long, value_name = "SERIES", num_args = 0..=1, default_missing_value = "6.12", value_parser = ["6.1", "6.12"])]
+    #[arg(conflicts_with_all = ["bytes", "seconds", "json"])]
+    kernel: Option<String>,
+
+    /// A kerntun.ko for exactly that kernel, instead of one built from the sources
+    #[arg(long, value_name = "FILE", requires = "kernel")]
+    module: Option<PathBuf>,
+
     /// The process inside the namespaces
     #[arg(long, hide = true)]
     inside: bool,
@@ -55,7 +72,11 @@ pub(crate) struct Args {
 /// # Errors
 /// When namespaces cannot be had, saying what is missing, or when a step fails.
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    if args.inside { story::tell(args) } else { keep(args) }
+    match &args.kernel {
+        Some(series) => kernel::show(series, args.module.as_deref()),
+        None if args.inside => story::tell(args),
+        None => keep(args),
+    }
 }
 
 /// Starts the story in namespaces of its own and waits for its end.
