@@ -250,15 +250,38 @@ impl End {
         numbers.try_into().expect("two numbers")
     }
 
-    /// Memory that is really in use, in KiB.
+    /// Its processes: the one that was started, and the one that serves if that is another.
+    ///
+    /// # Panics
+    /// If it does not run.
+    #[must_use]
+    pub fn processes(&self) -> Vec<u32> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.process())).expect("a running process");
+        let children = tasks.map(|task| {
+            let path = task.expect("a readable folder").path().join("children");
+            fs::read_to_string(path).expect("a kernel that lists children")
+        });
+        let children: String = children.collect();
+        let children = children.split_whitespace().map(|child| child.parse().expect("a number"));
+        std::iter::once(self.process()).chain(children).collect()
+    }
+
+    /// Memory of its processes that is really in use, in KiB. What both share, the program above all, counts once.
     ///
     /// # Panics
     /// If it does not run.
     #[must_use]
     pub fn resident(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process())).expect("a running process");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line VmRSS");
-        line.trim_end_matches("kB").trim().parse().expect("a number")
+        let processes = self.processes();
+        let (server, others) = processes.split_last().expect("the one that was started");
+        let sum = |process: &u32, file: &str, names: &[&str]| -> u64 {
+            let text = fs::read_to_string(format!("/proc/{process}/{file}")).expect("a running process");
+            let fields =
+                names.iter().map(|name| text.lines().find_map(|line| line.strip_prefix(name)).expect("its line"));
+            fields.map(|field| field.trim_end_matches("kB").trim().parse::<u64>().expect("a number")).sum()
+        };
+        let private = |process: &u32| sum(process, "smaps_rollup", &["Private_Clean:", "Private_Dirty:"]);
+        sum(server, "status", &["VmRSS:"]) + others.iter().map(private).sum::<u64>()
     }
 
     /// Processor time it has used, in hundredths of a second.
@@ -267,10 +290,13 @@ impl End {
     /// If it does not run.
     #[must_use]
     pub fn processor_time(&self) -> u64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process())).expect("a running process");
-        let behind_name = stat.rsplit(')').next().expect("a closing parenthesis");
-        // proc_pid_stat(5): utime and stime are fields 14 and 15, and the name is the second.
-        behind_name.split_whitespace().skip(11).take(2).filter_map(|word| word.parse::<u64>().ok()).sum()
+        let used = |process: u32| -> u64 {
+            let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("a running process");
+            let behind_name = stat.rsplit(')').next().expect("a closing parenthesis");
+            // proc_pid_stat(5): utime and stime are fields 14 and 15, and the name is the second.
+            behind_name.split_whitespace().skip(11).take(2).filter_map(|word| word.parse::<u64>().ok()).sum()
+        };
+        self.processes().into_iter().map(used).sum()
     }
 }
 

@@ -107,13 +107,18 @@ fn floods_of_every_kind() {
         let flood = Flood::start(&tunnel.site.right, target, rubbish, &tunnel.left.keys, RATE);
         wait_until("the flood begins", SOON, || flood.sent() > ENOUGH / 10);
         let memory = tunnel.left.resident();
+        let begin = Instant::now();
         newcomer_connects(&tunnel, &newcomer);
+        let connected = begin.elapsed().as_secs_f32();
         wait_until("the flood goes on", SOON, || flood.sent() > ENOUGH);
         assert!((0..20).any(|_| pinger.ping(100, Duration::from_millis(250))), "the tunnel works");
         let after = ["malformed", "bad-mac1", "bad-handshake", "cookie-required"].map(counted);
         let counts: Vec<_> = after.iter().zip(before).map(|(after, before)| after - before).collect();
         let (received, shown) = watch.end();
-        eprintln!("{rubbish:?}: {} sent, dropped {counts:?}; {received} cookies received, {shown} shown", flood.sent());
+        eprintln!(
+            "{rubbish:?}: {} sent, dropped {counts:?}; a newcomer after {connected:.1} s, {received} cookies received, {shown} shown",
+            flood.sent()
+        );
         let grown = tunnel.left.resident().saturating_sub(memory);
         assert!(grown < GROWTH, "memory grew by {grown} KiB");
         // Each kind for its own reason.

@@ -9,12 +9,14 @@
 //! | `paths` | the network under the tunnel: small, broken, link-local; and the interface on top of it |
 //! | `packets` | what happens to single packets: order, ECN, source addresses, marks, loops, unreachable |
 //! | `floods` | strangers who send as fast as they can |
+//! | `idle` | what the daemon takes while nothing happens |
 //! | `hostile`, `requests` | strangers who send rubbish to the network, and rubbish on the configuration socket |
 
 mod configuration;
 mod daemon;
 mod floods;
 mod hostile;
+mod idle;
 mod life;
 mod matrix;
 mod packets;
