@@ -3,7 +3,8 @@
 # kernel's own loaded, loading fails. The argument is the path of a kerntun.ko.
 . "$LAB/tests/lib.sh"
 folder=$(mktemp -d)
-cp "$module" "$LAB/../modprobe.conf" "$LAB/../Makefile" "$folder"
+cp "$module" "$folder/kerntun.ko"
+cp "$LAB/../modprobe.conf" "$LAB/../Makefile" "$folder"
 release=$(uname -r)
 kernel=$(realpath "/lib/modules/$release/build")
 # depmod reads every module there is, which takes minutes in a guest: it gets those that this is about.
