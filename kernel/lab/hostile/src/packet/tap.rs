@@ -44,14 +44,13 @@ impl Tap {
         [self.plain.as_fd(), self.fragments.as_fd()]
     }
 
-    /// One frame that the kernel sends, if there is one. It is complete: no offload was asked for.
+    /// One frame that the kernel sends, if there is one, read by way of `buffer`, which is longer than any. It is complete: no offload was asked for.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn read(&self) -> io::Result<Option<Vec<u8>>> {
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<Option<Vec<u8>>> {
         for mut queue in [&self.plain, &self.fragments] {
-            let mut buffer = vec![0; 70_000];
-            match queue.read(&mut buffer) {
+            match queue.read(buffer) {
                 Ok(len) => return Ok(Some(buffer[Offload::LEN.min(len)..len].to_vec())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),

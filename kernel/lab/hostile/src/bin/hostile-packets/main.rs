@@ -1,12 +1,12 @@
 //! A cable between two tunnels that does to packets what no cable does, and neighbours that hand the tunnel's interface what no stack does.
 //!
 //! ```text
-//! hostile-packets SEED COUNT    until its input ends
+//! hostile-packets SEED COUNT SECONDS    until its input ends
 //! ```
 //!
 //! It makes the interfaces `under` in the namespaces `a` and `b`, joins them, and adds `hole` to `a`, whose packets the test redirects into the
-//! tunnel. Once the test writes a line, it sends COUNT hostile packets towards a's tunnel on the way in and as many on the way out, while it goes on
-//! carrying what the tunnels send each other, and changes the interface meanwhile. After that it says what it did, carries honestly, and ends with its
+//! tunnel. Once the test writes a line, it sends COUNT hostile packets towards a's tunnel on the way in and as many on the way out, or as many as it can in
+//! SECONDS, while it goes on carrying what the tunnels send each other, and changes the interface meanwhile. After that it says what it did, carries honestly, and ends with its
 //! input. The seed decides what it does; the keys of the tunnels are others each time.
 
 mod churn;
@@ -23,11 +23,12 @@ use std::io::{BufRead, stdin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 fn main() {
     let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|number| number.parse().ok()).collect();
-    let [seed, count] = numbers[..] else {
-        eprintln!("usage: hostile-packets SEED COUNT");
+    let [seed, count, seconds] = numbers[..] else {
+        eprintln!("usage: hostile-packets SEED COUNT SECONDS");
         std::process::exit(2);
     };
     let make =
@@ -55,13 +56,16 @@ fn main() {
     let mut outer = outer::Outer::new(Random::new(seed ^ 2));
     let socket = inside("a", || PacketSocket::new("wg0")).expect("an interface wg0 in a");
     let mut inner = inner::Inner::new(Random::new(seed ^ 3), socket, hole);
-    for _ in 0..count {
+    let (start, mut sent) = (Instant::now(), 0);
+    while sent < count && start.elapsed() < Duration::from_secs(seconds) {
+        sent += 1;
         relay.carry(0, Some(&mut outer));
         outer.inject(&relay);
         inner.inject();
     }
     let changes = changes.end();
     print!("{}{}", outer.tally, inner.tally);
+    println!("sent {sent} each way in {} s", start.elapsed().as_secs());
     println!("{changes} changes of the interface, {} packets carried in odd shapes", outer.reshaped);
     for (reason, count) in inside("a", || wireguard::drops("wg0")).unwrap_or_default() {
         println!("dropped {reason} {count}");

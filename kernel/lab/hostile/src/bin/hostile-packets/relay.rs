@@ -11,13 +11,14 @@ const REMEMBERED: usize = 64;
 pub(crate) struct Relay {
     pub(crate) a: Tap,
     b: Tap,
+    buffer: Vec<u8>,
     /// Datagrams on their way to a, the oldest first.
     pub(crate) seen: VecDeque<Datagram>,
 }
 
 impl Relay {
     pub(crate) fn new(a: Tap, b: Tap) -> Self {
-        Self { a, b, seen: VecDeque::new() }
+        Self { a, b, buffer: vec![0; 70_000], seen: VecDeque::new() }
     }
 
     /// Carries what there is, after waiting for it for some milliseconds; on the way to a in odd shapes if somebody gives them.
@@ -26,10 +27,10 @@ impl Relay {
         let mut waiting: Vec<_> = queues.iter().map(|queue| PollFd::new(*queue, PollFlags::POLLIN)).collect();
         let _ = poll(&mut waiting, PollTimeout::from(milliseconds));
         // An interface that is down takes nothing; a cable does not care.
-        while let Ok(Some(frame)) = self.a.read() {
+        while let Ok(Some(frame)) = self.a.read(&mut self.buffer) {
             let _ = self.b.write(Offload::default(), &frame);
         }
-        while let Ok(Some(frame)) = self.b.read() {
+        while let Ok(Some(frame)) = self.b.read(&mut self.buffer) {
             match (Datagram::parse(&frame), &mut shapes) {
                 (Some(datagram), Some(shapes)) => {
                     shapes.reshape(&self.a, &datagram);
