@@ -64,7 +64,7 @@ static void free_all(struct kt_netdev *kt)
 	kvfree(kt->lanes);
 	if (kt->engine)
 		kt_device_free(kt->engine);
-	free_percpu(kt->dev->tstats);
+	kt_free_counters(kt->dev);
 }
 
 /* Everything that may fail; the kernel calls kt_uninit() and the destructor only if it did not. */
@@ -73,10 +73,11 @@ static int kt_init(struct net_device *dev)
 	struct kt_netdev *kt = netdev_priv(dev);
 	int i, err = -ENOMEM;
 
-	dev->tstats = netdev_alloc_pcpu_stats(struct pcpu_sw_netstats);
+	if (kt_make_counters(dev))
+		return err;
 	kt->engine = kt_device_new();
 	kt->lanes = kvcalloc(KT_LANES, sizeof(*kt->lanes), GFP_KERNEL_ACCOUNT);
-	if (!dev->tstats || !kt->engine || !kt->lanes)
+	if (!kt->engine || !kt->lanes)
 		goto err_free;
 	err = kt_crew_init(&kt->sealers, kt_crypt_queue, kt_seal_work, KT_MAX_QUEUED);
 	if (err)
@@ -186,6 +187,7 @@ static void kt_setup(struct net_device *dev)
 	dev->needed_headroom = KT_HEADROOM;
 	dev->needed_tailroom = KT_TAILROOM;
 	kt_transmit_without_lock(dev);
+	kt_ask_for_counters(dev);
 	dev->features |= features;
 	dev->hw_features |= features;
 	dev->hw_enc_features |= features;
@@ -198,13 +200,12 @@ static void kt_setup(struct net_device *dev)
 	netif_keep_dst(dev);
 }
 
-static int kt_newlink(struct net *net, struct net_device *dev, struct nlattr *tb[], struct nlattr *data[],
-		      struct netlink_ext_ack *extack)
+static int kt_newlink(KT_NEWLINK_ARGS)
 {
 	struct kt_netdev *kt = netdev_priv(dev);
 
 	kt->dev = dev;
-	kt->sockets.net = net;
+	kt->sockets.net = kt_created_in();
 	return register_netdevice(dev);
 }
 
@@ -238,10 +239,10 @@ int kt_device_register(void)
 {
 	int err = -ENOMEM;
 
-	kt_crypt_queue = alloc_workqueue("kerntun-crypt", WQ_CPU_INTENSIVE | WQ_MEM_RECLAIM, 0);
+	kt_crypt_queue = alloc_workqueue("kerntun-crypt", KT_ON_EACH_CPU | WQ_CPU_INTENSIVE | WQ_MEM_RECLAIM, 0);
 	if (!kt_crypt_queue)
 		return err;
-	kt_handshake_queue = alloc_workqueue("kerntun-handshake", WQ_CPU_INTENSIVE | WQ_FREEZABLE, 0);
+	kt_handshake_queue = alloc_workqueue("kerntun-handshake", KT_ON_EACH_CPU | WQ_CPU_INTENSIVE | WQ_FREEZABLE, 0);
 	if (!kt_handshake_queue)
 		goto err_crypt;
 	err = register_pernet_device(&kt_net_ops);

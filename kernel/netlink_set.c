@@ -32,6 +32,8 @@ static const struct nla_policy peer_policy[WGPEER_A_MAX + 1] = {
 #define ALLOWED_IP_FLAGS 4
 #define ALLOWED_IP_REMOVE_ME BIT(0)
 
+#define PEER_FLAGS (WGPEER_F_REMOVE_ME | WGPEER_F_REPLACE_ALLOWEDIPS | WGPEER_F_UPDATE_ONLY)
+
 static const struct nla_policy allowed_ip_policy[ALLOWED_IP_FLAGS + 1] = {
 	[WGALLOWEDIP_A_FAMILY]			= { .type = NLA_U16 },
 	[WGALLOWEDIP_A_IPADDR]			= NLA_POLICY_MIN_LEN(sizeof(struct in_addr)),
@@ -140,7 +142,7 @@ static int read_peer(struct request *request, const struct nlattr *attr, struct 
 	memcpy(peer->public_key, nla_data(attrs[WGPEER_A_PUBLIC_KEY]), KT_KEY_LEN);
 	if (attrs[WGPEER_A_FLAGS])
 		flags = nla_get_u32(attrs[WGPEER_A_FLAGS]);
-	if (flags & ~__WGPEER_F_ALL)
+	if (flags & ~PEER_FLAGS)
 		return refuse(request, attrs[WGPEER_A_FLAGS], EOPNOTSUPP, "unknown flag of a peer");
 	if (attrs[WGPEER_A_PROTOCOL_VERSION] && nla_get_u32(attrs[WGPEER_A_PROTOCOL_VERSION]) != 1)
 		return refuse(request, attrs[WGPEER_A_PROTOCOL_VERSION], EPFNOSUPPORT, "the protocol has version 1 only");
@@ -225,7 +227,7 @@ static int read_request(struct request *request, struct nlattr **attrs)
 
 	if (attrs[WGDEVICE_A_FLAGS])
 		flags = nla_get_u32(attrs[WGDEVICE_A_FLAGS]);
-	if (flags & ~__WGDEVICE_F_ALL)
+	if (flags & ~WGDEVICE_F_REPLACE_PEERS)
 		return refuse(request, attrs[WGDEVICE_A_FLAGS], EOPNOTSUPP, "unknown flag of an interface");
 	if (flags & WGDEVICE_F_REPLACE_PEERS)
 		request->change.flags |= KT_DEVICE_REPLACE_PEERS;

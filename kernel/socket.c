@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 #include "socket.h"
 
+#include "compat.h"
 #include "device.h"
 #include "receive.h"
 
@@ -8,27 +9,24 @@
 #include <linux/rtnetlink.h>
 #include <net/addrconf.h>
 #include <net/ip6_route.h>
-#include <net/ipv6_stubs.h>
 #include <net/route.h>
-#include <net/udp_tunnel.h>
 
 /* How often another port is tried if the one that the first socket got is not free for the second. */
 #define KT_PORT_TRIES 100
 
-static void set_up(struct kt_netdev *kt, struct net *net, struct socket *socket)
+static void set_up(struct kt_netdev *kt, struct net *net, struct sock *sk)
 {
 	struct udp_tunnel_sock_cfg cfg = {
 		.sk_user_data = kt,
 		.encap_type = 1,
 		.encap_rcv = kt_receive,
 	};
-	struct sock *sk = socket->sk;
 
 	sk->sk_allocation = GFP_ATOMIC;
 	/* What we send was accounted to whoever sent it through the tunnel. */
 	sk->sk_sndbuf = INT_MAX;
 	sk_set_memalloc(sk);
-	setup_udp_tunnel_sock(net, socket, &cfg);
+	kt_tunnel_set_up(net, sk, &cfg);
 	kt_hold(sockets, 1);
 }
 
@@ -37,7 +35,7 @@ static void release(struct sock *sk)
 	if (!sk)
 		return;
 	sk_clear_memalloc(sk);
-	udp_tunnel_sock_release(sk->sk_socket);
+	kt_tunnel_release(sk);
 	kt_hold(sockets, -1);
 }
 
@@ -89,7 +87,7 @@ again:
 
 		err = udp_sock_create(net, &cfg6, &v6);
 		if (err) {
-			udp_tunnel_sock_release(v4);
+			kt_tunnel_release(v4->sk);
 			if (err == -EADDRINUSE && !kt->sockets.port && ++tries < KT_PORT_TRIES)
 				goto again;
 			goto out;
@@ -97,9 +95,9 @@ again:
 	}
 #endif
 	kt->sockets.port = ntohs(inet_sk(v4->sk)->inet_sport);
-	set_up(kt, net, v4);
+	set_up(kt, net, v4->sk);
 	if (v6)
-		set_up(kt, net, v6);
+		set_up(kt, net, v6->sk);
 	replace(kt, v4->sk, v6 ? v6->sk : NULL);
 out:
 	put_net(net);
@@ -108,6 +106,7 @@ out:
 
 void kt_sockets_close(struct kt_netdev *kt)
 {
+
 	ASSERT_RTNL();
 	replace(kt, NULL, NULL);
 }
@@ -229,7 +228,7 @@ static int send4(struct kt_netdev *kt, kt_peer peer, struct sk_buff *skb, const 
 	}
 	skb->ignore_df = 1;
 	udp_tunnel_xmit_skb(rt, sk, skb, fl.saddr, fl.daddr, tos, ip4_dst_hoplimit(&rt->dst), 0, fl.fl4_sport, fl.fl4_dport,
-			    false, false);
+			    false, false KT_NO_FLAGS);
 	return 0;
 }
 
@@ -261,14 +260,14 @@ static int send6(struct kt_netdev *kt, kt_peer peer, struct sk_buff *skb, const 
 			kt_forget_source(kt->engine, peer);
 		}
 		security_sk_classify_flow(sk, flowi6_to_flowi_common(&fl));
-		dst = ipv6_stub->ipv6_dst_lookup_flow(sock_net(sk), sk, &fl, NULL);
+		dst = kt_ip6_dst_lookup_flow(sock_net(sk), sk, &fl, NULL);
 		if (IS_ERR(dst))
 			return give_up(skb, PTR_ERR(dst));
 		remember(kt, route, dst, rt6_get_cookie((struct rt6_info *)dst), to, &fl.saddr, sizeof(fl.saddr));
 	}
 	skb->ignore_df = 1;
 	udp_tunnel6_xmit_skb(dst, sk, skb, skb->dev, &fl.saddr, &fl.daddr, tos, ip6_dst_hoplimit(dst), 0, fl.fl6_sport,
-			     fl.fl6_dport, false);
+			     fl.fl6_dport, false KT_NO_FLAGS);
 	return 0;
 #else
 	return give_up(skb, -EAFNOSUPPORT);
