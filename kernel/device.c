@@ -8,8 +8,10 @@
 #include "timers.h"
 
 #include <linux/if_arp.h>
+#include <linux/inetdevice.h>
 #include <linux/module.h>
 #include <linux/rtnetlink.h>
+#include <net/addrconf.h>
 #include <net/ip_tunnels.h>
 #include <net/net_namespace.h>
 #include <net/rtnetlink.h>
@@ -21,11 +23,29 @@ struct workqueue_struct *kt_handshake_queue;
 /* What a datagram is longer than the inner packet in it, with the longer of the two headers of IP. */
 #define KT_DATAGRAM_OVERHEAD (sizeof(struct ipv6hdr) + sizeof(struct udphdr) + KT_OVERHEAD)
 
+/*
+ * Peers are not neighbours on a link: one that sends to another by way of us must not be told to do it directly, and there is
+ * nothing for addresses to be local to. The kernel asks for the first in both places.
+ */
+static void forget_link(struct net_device *dev)
+{
+	struct in_device *v4 = __in_dev_get_rtnl(dev);
+	struct inet6_dev *v6 = __in6_dev_get(dev);
+
+	if (v4) {
+		IN_DEV_CONF_SET(v4, SEND_REDIRECTS, false);
+		IPV4_DEVCONF_ALL(dev_net(dev), SEND_REDIRECTS) = false;
+	}
+	if (v6)
+		v6->cnf.addr_gen_mode = IN6_ADDR_GEN_MODE_NONE;
+}
+
 static int kt_open_interface(struct net_device *dev)
 {
 	struct kt_netdev *kt = netdev_priv(dev);
 	int err;
 
+	forget_link(dev);
 	err = kt_sockets_open(kt);
 	if (err)
 		return err;
@@ -120,9 +140,8 @@ static void purge_handshakes(struct kt_netdev *kt)
 }
 
 /*
- * The interface is down, its sockets are closed, and nobody transmits any more. Deadlines end first, because they send;
- * handshakes next, for the same reason; then sealing, opening and delivery. Each has nothing to do that the one before could
- * still give it.
+ * The interface is down, its sockets are closed, and nobody transmits any more. Each ends before whoever it could still give
+ * something to do: deadlines and handshakes send, what is opened is delivered, what is delivered may send, and sealing is last.
  */
 static void kt_uninit(struct net_device *dev)
 {
@@ -133,16 +152,17 @@ static void kt_uninit(struct net_device *dev)
 	kt_timers_end(kt);
 	kt_crew_stop(&kt->handshakers);
 	purge_handshakes(kt);
-	kt_crew_stop(&kt->sealers);
 	kt_crew_stop(&kt->openers);
 	for (i = 0; i < KT_LANES; i++) {
-		struct kt_lane *lane = &kt->lanes[i];
-
-		napi_disable(&lane->napi);
-		netif_napi_del(&lane->napi);
-		kt_queue_purge(&lane->out);
-		kt_queue_purge(&lane->in);
-		kt_route_forget(&lane->route);
+		napi_disable(&kt->lanes[i].napi);
+		__netif_napi_del(&kt->lanes[i].napi);
+	}
+	/* Once for all lanes: netif_napi_del() waits for each. */
+	synchronize_net();
+	kt_crew_stop(&kt->sealers);
+	for (i = 0; i < KT_LANES; i++) {
+		kt_queue_purge(&kt->lanes[i].out);
+		kt_queue_purge(&kt->lanes[i].in);
 	}
 	kt_crew_free(&kt->handshakers);
 	kt_crew_free(&kt->openers);
@@ -170,7 +190,8 @@ bool kt_is_netdev(const struct net_device *dev)
 	return dev->netdev_ops == &kt_ops;
 }
 
-static const struct device_type kt_type = { .name = KBUILD_MODNAME };
+/* What udev calls DEVTYPE, by which managers of networks know the kind. */
+static const struct device_type kt_type = { .name = KT_KIND };
 
 static void kt_setup(struct net_device *dev)
 {
@@ -196,7 +217,7 @@ static void kt_setup(struct net_device *dev)
 	dev->needs_free_netdev = true;
 	dev->priv_destructor = kt_destruct;
 	SET_NETDEV_DEVTYPE(dev, &kt_type);
-	/* Nobody else may segment what is encrypted, nor see what is inside. */
+	/* The packet's route tells its MTU, and whom to tell that the packet cannot get there. */
 	netif_keep_dst(dev);
 }
 

@@ -11,6 +11,8 @@
 #include <net/ip6_route.h>
 #include <net/route.h>
 
+/* What fits into a packet of IPv4, with its header and UDP's; longer ones would arrive with another length. */
+#define KT_MAX_DATAGRAM (U16_MAX - sizeof(struct iphdr) - sizeof(struct udphdr))
 /* How often another port is tried if the one that the first socket got is not free for the second. */
 #define KT_PORT_TRIES 100
 
@@ -106,9 +108,13 @@ out:
 
 void kt_sockets_close(struct kt_netdev *kt)
 {
+	int i;
 
 	ASSERT_RTNL();
 	replace(kt, NULL, NULL);
+	/* Whoever sends finds no socket, and looks at no route. */
+	for (i = 0; i < KT_LANES; i++)
+		kt_route_forget(&kt->lanes[i].route);
 }
 
 int kt_sockets_set_port(struct kt_netdev *kt, u16 port)
@@ -283,7 +289,9 @@ int kt_socket_send(struct kt_netdev *kt, kt_peer peer, struct sk_buff *skb, cons
 	/* What the interface counts as sent begins here: the message, without the headers around it. */
 	skb_reset_inner_network_header(skb);
 	rcu_read_lock_bh();
-	if (to->family == 4)
+	if (unlikely(skb->len > KT_MAX_DATAGRAM))
+		err = give_up(skb, -EMSGSIZE);
+	else if (to->family == 4)
 		err = send4(kt, peer, skb, to, tos, route);
 	else if (to->family == 6)
 		err = send6(kt, peer, skb, to, tos, route);

@@ -23,7 +23,10 @@ struct kt_sockets {
 	atomic_t epoch;		/* changes when no remembered route is good any more */
 };
 
-/* A remembered route. Whoever uses it sees to it that nobody else does. */
+/*
+ * A remembered route. Whoever uses it sees to it that nobody else does. None is remembered while the sockets are closed: a
+ * route of IPv6 must not outlive its namespace.
+ */
 struct kt_route {
 	struct dst_entry *dst;
 	struct kt_endpoint endpoint;

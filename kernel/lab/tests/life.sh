@@ -54,6 +54,21 @@ refused "Operation not permitted" ip netns exec c wg set wg0 fwmark 1
 refused "Operation not permitted" ip netns exec c wg set wg0 listen-port 1
 ip netns exec c wg set wg0 peer "$public_b" persistent-keepalive 5
 
+section "the same with a route of IPv6, which must not outlive its namespace"
+no_namespaces
+cable
+tunnel 6
+ip netns add c
+ip -n a link set wg0 netns c
+ip -n c address add 10.77.0.1/24 dev wg0
+ip -n c link set wg0 up
+ip netns exec c ping -c 2 -i 0.2 -W 5 -q 10.77.0.2 >/dev/null
+ip netns delete a
+sleep 2
+ip netns exec c ping -c 1 -W 1 -q 10.77.0.2 >/dev/null && fail "packets still get through"
+ip -n c link delete wg0
+sleep 1
+
 section "namespaces that go with traffic running"
 no_namespaces
 for _ in $(seq 3); do

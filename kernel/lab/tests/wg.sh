@@ -19,6 +19,15 @@ equal "mtu" 1420 "$(cat /sys/class/net/wg0/mtu)"
 equal "kind of link" "none" "$(ip -d link show wg0 | awk '/link\// {print $1}' | cut -d/ -f2)"
 [[ $(ip link show wg0) == *POINTOPOINT,NOARP* ]] || fail "flags"
 refused "File exists" ip link add wg0 type wireguard
+grep -qx DEVTYPE=wireguard /sys/class/net/wg0/uevent || fail "managers of networks do not see what kind it is"
+
+section "no addresses of its own making, no redirects"
+ip link add wg9 type wireguard
+ip link set wg9 up
+sleep 0.5
+equal "addresses" "" "$(ip -6 address show dev wg9)"
+equal "redirects" "0 0" "$(echo $(cat /proc/sys/net/ipv4/conf/{wg9,all}/send_redirects))"
+ip link delete wg9
 
 section "the private key"
 set_wg private-key <(echo "$key_a")
