@@ -34,8 +34,8 @@ const TOGETHER: usize = 1_000;
 const ON_THE_WAY: usize = 32;
 /// How long all handshakes may take.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Whoever takes longer to configure a tenth of the idle peers is not asked for the rest.
-const SLOW: Duration = Duration::from_secs(2);
+/// Whoever takes longer to configure the idle peers is not asked for the rest of them.
+const SLOW: Duration = Duration::from_secs(4);
 /// Packets of each peer, for each way.
 const EACH: usize = 40;
 /// Bytes of an inner packet: 64 of UDP payload.
