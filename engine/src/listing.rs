@@ -32,7 +32,7 @@ pub struct PeerInfo {
     /// Whether an initiation waits for its response.
     pub handshake_pending: bool,
     /// Datagrams staged for a session, and the bytes they occupy.
-    pub staged: (u32, usize),
+    pub staged: (u32, u32),
     /// When the session that seals was made, if there is one.
     pub session_since: Option<Instant>,
     /// Packets sealed under that session.

@@ -13,7 +13,7 @@ use core::net::{IpAddr, SocketAddr};
 /// Datagrams that may wait for a session, per peer.
 pub(crate) const MAX_STAGED_DATAGRAMS: u32 = 128;
 /// Memory of the host that they may occupy, per peer.
-pub(crate) const MAX_STAGED_BYTES: usize = 1 << 20;
+pub(crate) const MAX_STAGED_BYTES: u32 = 1 << 20;
 
 /// Names a peer for a while: its place in the device, and how often that place has been used.
 ///
@@ -77,7 +77,7 @@ pub(crate) struct Peer<H: Host> {
     pub(crate) last_handshake: Option<Instant>,
     staged: H::Staged,
     staged_datagrams: u32,
-    staged_bytes: usize,
+    staged_bytes: u32,
     /// Staged packets are on their way out; newer ones queue up behind them.
     pub(crate) flushing: bool,
     pub(crate) rx_bytes: u64,
@@ -133,13 +133,13 @@ impl<H: Host> Peer<H> {
     pub(crate) fn stage(&mut self, packet: <H::Staged as Staged>::Packet) -> (H::Staged, u32) {
         let mut evicted = H::Staged::default();
         let mut dropped = 0_u32;
-        let (datagrams, bytes) = (packet.datagrams(), packet.bytes());
+        let (datagrams, bytes) = (packet.datagrams(), length(&packet));
         while self.staged_datagrams.saturating_add(datagrams) > MAX_STAGED_DATAGRAMS
             || self.staged_bytes.saturating_add(bytes) > MAX_STAGED_BYTES
         {
             let Some(oldest) = self.staged.pop() else { break };
             self.staged_datagrams = self.staged_datagrams.saturating_sub(oldest.datagrams());
-            self.staged_bytes = self.staged_bytes.saturating_sub(oldest.bytes());
+            self.staged_bytes = self.staged_bytes.saturating_sub(length(&oldest));
             dropped = dropped.saturating_add(oldest.datagrams());
             evicted.push(oldest);
         }
@@ -155,7 +155,7 @@ impl<H: Host> Peer<H> {
         (core::mem::take(&mut self.staged), core::mem::take(&mut self.staged_datagrams))
     }
 
-    pub(crate) const fn staged(&self) -> (u32, usize) {
+    pub(crate) const fn staged(&self) -> (u32, u32) {
         (self.staged_datagrams, self.staged_bytes)
     }
 
@@ -183,6 +183,11 @@ impl<H: Host> Peer<H> {
             endpoint.source = None;
         }
     }
+}
+
+/// Bytes of a staged packet. Four of them for the sum are enough, and each peer has one.
+fn length(packet: &impl StagedPacket) -> u32 {
+    u32::try_from(packet.bytes()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

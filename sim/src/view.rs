@@ -23,7 +23,7 @@ struct PeerView {
     tx_bytes: u64,
     retries: u8,
     pending: bool,
-    staged: (u32, usize),
+    staged: (u32, u32),
     session: (Option<Instant>, u64),
     deadlines: [Instant; 6],
 }
