@@ -49,7 +49,7 @@ else
 fi
 
 chapter "Unloaded in the middle of a flood of packets, it leaves nothing behind"
-in_a ping -f -q -w 60 10.77.0.2 >/dev/null 2>&1 &
+ip netns exec a ping -f -q -w 60 10.77.0.2 >/dev/null 2>&1 &
 sleep 0.5
 run rmmod kerntun
 equal "interfaces left" "" "$(in_a ip -br link show type wireguard 2>&1 | grep -v Unknown || true)"

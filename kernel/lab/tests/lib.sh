@@ -59,6 +59,8 @@ load() {
 
 unload() { rmmod "$name_of_module"; }
 
+# For what the test waits for. What goes to the background is started with `ip netns exec` itself, which becomes the program: of these, `kill` would
+# end a shell that waits for it, and the program would go on.
 in_a() { ip netns exec a "$@"; }
 in_b() { ip netns exec b "$@"; }
 
@@ -102,6 +104,11 @@ tunnel() {
         ip -n "$side" link set wg0 up
         number=$((number + 1))
     done
+}
+
+# Whether nothing runs in the namespaces. What does goes on sending, and keeps its namespace and the descriptors that it got.
+nothing_runs() {
+    [ -z "$(ip netns list | awk '{print $1}' | xargs -rn 1 ip netns pids)" ]
 }
 
 # Removes the namespaces. What was in them is taken down in the background; unloading waits for it.

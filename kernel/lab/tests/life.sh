@@ -87,14 +87,15 @@ for _ in $(seq 3); do
     cable
     tunnel
     iperf_server b
-    in_a iperf3 --client 10.77.0.2 --time 30 >/dev/null 2>&1 &
-    in_a ping -f -q -w 30 fd77::2 >/dev/null 2>&1 &
+    ip netns exec a iperf3 --client 10.77.0.2 --time 30 >/dev/null 2>&1 &
+    ip netns exec a ping -f -q -w 30 fd77::2 >/dev/null 2>&1 &
     eventually 10 in_b bash -c "[ \$(wg show wg0 transfer | cut -f2) -gt 200000 ]"
     unload
     equal "interfaces left" "" "$(in_a ip -br link show type wireguard 2>&1 | grep -v 'Unknown' || true)"
     no_iperf_server
     kill $(jobs -p) 2>/dev/null || true
     wait || true
+    eventually 10 nothing_runs
     no_namespaces
     load
 done

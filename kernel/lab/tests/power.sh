@@ -38,8 +38,8 @@ third=$(handshake)
 [ "$third" -gt "$second" ] || fail "the session of before is still in use"
 
 section "with traffic running, ten times"
-in_a ping -i 0.02 -q 10.77.0.2 >/dev/null &
-in_b ping -i 0.02 -q fd77::1 >/dev/null &
+ip netns exec a ping -i 0.02 -q 10.77.0.2 >/dev/null &
+ip netns exec b ping -i 0.02 -q fd77::1 >/dev/null &
 for _ in $(seq 10); do
     insmod "$vmfork"
     rmmod vmfork
@@ -47,6 +47,7 @@ for _ in $(seq 10); do
 done
 kill $(jobs -p)
 wait || true
+eventually 10 nothing_runs
 eventually 20 ping_once
 
 no_namespaces
