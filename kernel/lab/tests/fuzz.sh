@@ -28,9 +28,8 @@ for side in a b; do
     ip -n $side link set under up
     number=$((number + 1))
 done
-# Datagrams that look like one flow are joined, and every third one is cloned for a mirror.
+# Datagrams that look like one flow are joined, and all are cloned for a mirror.
 in_a ethtool -K under rx-udp-gro-forwarding on
-ip -n a link add mirror type dummy
 ip -n a link set mirror up
 in_a tc qdisc add dev under clsact
 in_a tc filter add dev under ingress matchall action mirred egress mirror dev mirror
@@ -83,8 +82,12 @@ eventually 20 whole in_b ping -c 20 -i 0.05 -W 5 -q -s 1000 fd77::1
 transfer a 10.77.0.2 1M
 transfer b fd77::1 1M
 
-section "unloading"
+section "the mirror, and unloading"
 exec 5>&-
 wait $program_id
+read -r _ same _ _ _ changed _ < <(grep '^mirrored' /run/hostile.output)
+echo "   the mirror showed $same packets as they came, $changed changed"
+[ "$same" -ge 50 ] || fail "too few were mirrored"
+equal "packets changed under the mirror's eyes" 0 "$changed"
 no_namespaces
 unload

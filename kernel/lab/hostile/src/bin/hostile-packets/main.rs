@@ -4,13 +4,15 @@
 //! hostile-packets SEED COUNT SECONDS    until its input ends
 //! ```
 //!
-//! It makes the interfaces `under` in the namespaces `a` and `b`, joins them, and adds `hole` to `a`, whose packets the test redirects into the
-//! tunnel. Once the test writes a line, it sends COUNT hostile packets towards a's tunnel on the way in and as many on the way out, or as many as it can in
-//! SECONDS, while it goes on carrying what the tunnels send each other, and changes the interface meanwhile. After that it says what it did, carries honestly, and ends with its
-//! input. The seed decides what it does; the keys of the tunnels are others each time.
+//! It makes the interfaces `under` in the namespaces `a` and `b`, joins them, and adds to `a` `hole`, whose packets the test redirects into the
+//! tunnel, and `mirror`, to which it copies what comes in. Once the test writes a line, it sends COUNT hostile packets towards a's tunnel on the way
+//! in and as many on the way out, or as many as it can in SECONDS, while it goes on carrying what the tunnels send each other, and changes the
+//! interface meanwhile. After that it says what it did and carries honestly; with its input it ends, and says whether the mirror showed what came.
+//! The seed decides what it does; the keys of the tunnels are others each time.
 
 mod churn;
 mod inner;
+mod mirror;
 mod outer;
 mod relay;
 mod tally;
@@ -33,9 +35,9 @@ fn main() {
     };
     let make =
         |namespace, name: &'static str| inside(namespace, move || Tap::new(name)).expect("root may make interfaces");
-    let (a, b, hole) = (make("a", "under"), make("b", "under"), make("a", "hole"));
+    let (a, b, hole, mirror) = (make("a", "under"), make("b", "under"), make("a", "hole"), make("a", "mirror"));
     println!("ready");
-    let mut relay = relay::Relay::new(a, b);
+    let mut relay = relay::Relay::new(a, b, mirror);
     let begun = Arc::new(AtomicBool::new(false));
     let over = Arc::new(AtomicBool::new(false));
     let (set_begun, set_over) = (begun.clone(), over.clone());
@@ -71,7 +73,6 @@ fn main() {
         println!("dropped {reason} {count}");
     }
     println!("done");
-    while !over.load(Ordering::Relaxed) {
-        relay.carry(50, None);
-    }
+    relay.be_honest(|| over.load(Ordering::Relaxed));
+    println!("mirrored {} as they came, {} changed", relay.mirror.same, relay.mirror.changed);
 }
