@@ -210,9 +210,10 @@ impl<H: Host> Device<H> {
         self.drops.get(reason)
     }
 
-    /// The greatest timestamp sent in an initiation so far. A host that remembers it across restarts and sets it as
-    /// floor ([`Configuration::set_stamp_floor`](crate::config::Configuration::set_stamp_floor)) is not locked out by a clock that was
-    /// set back.
+    /// The greatest timestamp taken for an initiation so far, also if that could not be made then (a peer's key of low order).
+    ///
+    /// A host that remembers it across restarts and sets it as floor
+    /// ([`Configuration::set_stamp_floor`](crate::config::Configuration::set_stamp_floor)) is not locked out by a clock that was set back.
     pub fn greatest_stamp_sent(&self) -> Tai64n {
         self.stamps.with(|stamps| stamps.greatest)
     }
