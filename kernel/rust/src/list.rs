@@ -60,7 +60,7 @@ extern "C" fn kt_peer_info(device: &KernelDevice, peer: u64, out: &mut PeerInfo)
         tx_bytes: info.tx_bytes,
         session_since: info.session_since.map_or(NEVER, |at| at.as_nanos()),
         session_packets: info.session_packets,
-        staged_bytes: u64::try_from(info.staged.1).unwrap_or(NEVER),
+        staged_bytes: info.staged.1.into(),
         staged_datagrams: info.staged.0,
         drops: info.drops,
         deadlines: info.deadlines.map(|at| at.as_nanos()),
