@@ -3,4 +3,3 @@
 pub mod namespace;
 pub mod netlink;
 pub mod packet;
-pub mod random;

@@ -1,6 +1,6 @@
 //! Somebody who changes the interface all the time.
 
-use kerntun_hostile::random::Random;
+use kerntun_interop::random::Random;
 use std::fs;
 use std::process::{Command, Stdio};
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use crate::tally::Tally;
 use kerntun_hostile::packet::{Datagram, Offload, PacketSocket, Tap, checksum};
-use kerntun_hostile::random::Random;
+use kerntun_interop::random::Random;
 use std::io;
 
 const IPV4: u16 = 0x0800;

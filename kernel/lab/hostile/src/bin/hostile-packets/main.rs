@@ -20,7 +20,7 @@ mod tally;
 use kerntun_hostile::namespace::inside;
 use kerntun_hostile::netlink::wireguard;
 use kerntun_hostile::packet::{PacketSocket, Tap};
-use kerntun_hostile::random::Random;
+use kerntun_interop::random::Random;
 use std::io::{BufRead, stdin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -3,7 +3,7 @@
 use crate::relay::Relay;
 use crate::tally::Tally;
 use kerntun_hostile::packet::{Datagram, Offload, Tap};
-use kerntun_hostile::random::Random;
+use kerntun_interop::random::Random;
 use std::io;
 
 const PORT: u16 = 1111;
