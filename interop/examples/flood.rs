@@ -2,8 +2,10 @@
 //! datagrams a second to the daemon, as a share of that while they go to a socket that nobody reads.
 //!
 //! ```sh
-//! cargo run --release -p kerntun-interop --example flood -- [ROUNDS [SECONDS]]    # as root
+//! cargo run --release -p kerntun-interop --example flood -- [ROUNDS [SECONDS [KIND...]]]    # as root
 //! ```
+//!
+//! Kinds are `junk`, `shaped`, `signed` and `spoofed`; all of them if none is named.
 
 use kerntun_interop::flood::{Flood, Rubbish, SPOOFED};
 use kerntun_interop::program::Program::Kerntun;
@@ -24,15 +26,19 @@ fn main() {
     if !met("flood", &[]) {
         return;
     }
-    let mut arguments = env::args().skip(1).map(|argument| argument.parse().expect("a number"));
-    let (rounds, seconds) = (arguments.next().unwrap_or(5), arguments.next().unwrap_or(3));
+    let mut arguments = env::args().skip(1);
+    let mut number = |default| arguments.next().map_or(default, |argument| argument.parse().expect("a number"));
+    let (rounds, seconds) = (number(5), number(3));
+    let named: Vec<_> = arguments.collect();
+    let name = |rubbish: &Rubbish| format!("{rubbish:?}").to_lowercase();
+    assert!(named.iter().all(|named| Rubbish::ALL.iter().any(|rubbish| name(rubbish) == *named)), "no such kind");
     let tunnel = Tunnel::planned(Kerntun, Kerntun, Plan::default());
     tunnel.exchange();
     let IpAddr::V4(victim) = Family::V4.outer(1) else { unreachable!("asked for IPv4") };
     tunnel.site.left.ip(&format!("route add {SPOOFED} via {}", Family::V4.outer(2)));
     tunnel.site.left.sysctl("ipv4.conf.all.rp_filter", "0");
     let _sink = tunnel.site.left.enter(|| UdpSocket::bind((victim, SINK))).expect("nobody else has this port");
-    for rubbish in Rubbish::ALL {
+    for rubbish in Rubbish::ALL.into_iter().filter(|rubbish| named.is_empty() || named.contains(&name(rubbish))) {
         let mut shares = Vec::new();
         let mut most = (0.0, 0.0, 0, 0);
         for _ in 0..rounds {
@@ -47,6 +53,7 @@ fn main() {
                 (rate, sent, tunnel.left.processor_time() - left, tunnel.right.processor_time() - right)
             });
             shares.push(daemon.0 / sink.0);
+            eprintln!("{rubbish:?}: {:.2} Gb/s of {:.2}", daemon.0, sink.0);
             most = (sink.0, daemon.0, daemon.1, daemon.2 - sink.2.min(daemon.2));
         }
         shares.sort_by(f64::total_cmp);
