@@ -17,6 +17,10 @@ use std::cell::Cell;
 thread_local! {
     static CALLS: Cell<usize> = const { Cell::new(0) };
     static UNDER_LOCK: Cell<Option<Rank>> = const { Cell::new(None) };
+    /// How large the last piece was that was taken.
+    static TAKEN: Cell<usize> = const { Cell::new(0) };
+    /// How many pieces of some size were freed.
+    static FREED: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
 }
 
 struct Watched;
@@ -35,12 +39,15 @@ impl Watched {
 unsafe impl GlobalAlloc for Watched {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         Self::note();
+        TAKEN.set(layout.size());
         // SAFETY: the caller's promise, passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         Self::note();
+        let (size, count) = FREED.get();
+        FREED.set((size, count + usize::from(layout.size() == size)));
         // SAFETY: the caller's promise, passed on.
         unsafe { System.dealloc(memory, layout) }
     }
@@ -60,6 +67,22 @@ fn free<R>(what: &str, act: impl FnOnce() -> R) -> R {
     let (calls, result) = calls(act);
     assert_eq!(calls, 0, "{what} took or freed memory");
     result
+}
+
+/// How many pieces of `size` bytes were freed during `act`, none of them under a lock.
+fn freed(size: usize, act: impl FnOnce()) -> usize {
+    FREED.set((size, 0));
+    act();
+    assert_eq!(UNDER_LOCK.take(), None);
+    FREED.get().1
+}
+
+/// How large a session is.
+fn session_size() -> usize {
+    let block = SessionBlock::new().unwrap();
+    let size = TAKEN.get();
+    assert_eq!(freed(size, || drop(block)), 1);
+    size
 }
 
 const A: [u8; 4] = [10, 0, 0, 1];
@@ -159,4 +182,60 @@ fn no_memory_is_taken_or_freed_under_a_lock() {
         assert_eq!(UNDER_LOCK.with(Cell::take), None, "at {second} s");
     }
     assert!(pair.b.delivered.len() > 300, "{}", pair.b.delivered.len());
+}
+
+/// Of no other size than theirs is anything in these tests.
+const STAGED: usize = 7_777;
+
+#[test]
+fn staged_packets_that_go_are_freed_under_no_lock() {
+    let mut pair = Pair::new();
+    let packet = ipv4(A, B, &[0; STAGED - 20]);
+    // 128 fit, so that the others push some out.
+    let pushed_out = freed(STAGED, || (0..200).for_each(|_| pair.a.send(&packet).unwrap()));
+    assert_eq!(pushed_out, 200 - 128);
+    // Nobody answers: with the handshake, after 90 seconds and what retransmissions are late, they are given up.
+    assert_eq!(freed(STAGED, || pair.run_until_with(seconds(120), |_| false)), 128);
+    // The interface goes down, and so does the peer.
+    for remove in [false, true] {
+        (0..10).for_each(|_| pair.a.send(&packet).unwrap());
+        let change = PeerChange { remove, ..PeerChange::new(pair.b.public()) };
+        let gone = freed(STAGED, || {
+            if remove {
+                pair.a.set_peer(change);
+            } else {
+                pair.a.device.configure(|configuration| configuration.down());
+            }
+        });
+        assert_eq!(gone, 10, "removed: {remove}");
+        pair.a.device.configure(|configuration| configuration.up(pair.a.now));
+    }
+}
+
+#[test]
+fn sessions_that_go_are_freed_under_no_lock() {
+    let size = session_size();
+    let mut pair = Pair::connected();
+    // Two to begin with; from the third handshake on each side gives up the oldest of its own, as initiator and as responder.
+    for (second, gone) in [(121, 0), (242, 2), (363, 2)] {
+        pair.run_until(seconds(second - 1));
+        let renew = || {
+            pair.run_until(seconds(second));
+            pair.a.send(&ipv4(A, B, b"new keys")).unwrap();
+            pair.settle();
+        };
+        assert_eq!(freed(size, renew), gone, "after {second} s");
+    }
+    // Initiations whose responses get lost: each session that waits for its confirmation takes the place of the one before,
+    // the first that of the oldest.
+    let before = pair.b.handled.len();
+    let gone = freed(size, || {
+        pair.run_until(seconds(484));
+        pair.a.send(&ipv4(A, B, b"new keys")).unwrap();
+        pair.run_until_with(seconds(496), |datagram| datagram.kind() != 2);
+    });
+    assert_eq!(pair.b.handled.len() - before, gone, "{:?}", pair.b.handled);
+    assert!(gone > 1, "{gone}");
+    // Nine minutes later all keys are wiped: those of two sessions on one side, on the other of one and one that nobody confirmed.
+    assert_eq!(freed(size, || pair.run_until_with(seconds(1500), |_| false)), 4);
 }
