@@ -7,6 +7,7 @@ use kerntun_engine::config::{self, AllowedIpChange, Change, ConfigError};
 use kerntun_engine::routes;
 use kerntun_engine::secret::{PublicKey, Secret};
 use kerntun_engine::time::{Instant, SECOND};
+use kerntun_host::scrubbed;
 use kerntun_linux::{BindError, Bound, InterfaceNames};
 use kerntun_uapi::server::Event;
 use kerntun_uapi::{
@@ -159,7 +160,7 @@ impl Handler for Configurator<'_> {
     }
 
     fn set(&self, request: SetRequest) -> Result<(), Errno> {
-        match self.apply(&request) {
+        match scrubbed(|| self.apply(&request)) {
             Ok(()) => {
                 tracing::debug!("configured: {} changes of peers", request.peers.len());
                 Ok(())

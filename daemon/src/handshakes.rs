@@ -7,6 +7,7 @@ use crate::strangers::Strangers;
 use kerntun_engine::handshake::{Handled, Load};
 use kerntun_engine::peer::{Endpoint, PeerRef};
 use kerntun_engine::session::SessionBlock;
+use kerntun_host::scrubbed;
 use kerntun_linux::{Poller, Waker};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -108,8 +109,11 @@ pub(crate) fn run(shared: &Shared, mut poller: Poller, mut stamps: Stamps) -> io
     let mut strangers = Strangers::new();
     while !shared.is_ending() {
         sender.use_sockets(shared.ports.current());
-        let expired = expire(shared, &mut sender, &mut stamps);
-        let handled = receive(shared, &mut sender, &mut block, &mut strangers);
+        // Once for all of them: whoever looks in between can look into the handshake itself as well.
+        let (expired, handled) = scrubbed(|| {
+            let expired = expire(shared, &mut sender, &mut stamps);
+            (expired, receive(shared, &mut sender, &mut block, &mut strangers))
+        });
         for peer in shared.inbox.take_flushes() {
             sender.flush_staged(now(), peer);
         }

@@ -19,6 +19,7 @@ mod host;
 mod lock;
 mod order;
 mod queue;
+mod stack;
 
 #[cfg(feature = "seeded")]
 pub use entropy::SeededEntropy;
@@ -27,3 +28,4 @@ pub use host::UserHost;
 pub use lock::{UserLock, UserTable};
 pub use order::held;
 pub use queue::{Held, HeldQueue};
+pub use stack::{SCRUBBED, scrubbed};
