@@ -41,13 +41,25 @@ static void release(struct sock *sk)
 	kt_hold(sockets, -1);
 }
 
+/* After what routes depend on has changed: pairs with epoch_of(). */
+static void begin_epoch(struct kt_netdev *kt)
+{
+	(void)atomic_inc_return_release(&kt->sockets.epoch);
+}
+
+/* Before what routes depend on is read: a route that was found with something older is not remembered as one of this epoch. */
+static int epoch_of(const struct kt_netdev *kt)
+{
+	return atomic_read_acquire(&kt->sockets.epoch);
+}
+
 /* Puts the new sockets in the old ones' places; nobody receives from or sends through those when it returns. */
 static void replace(struct kt_netdev *kt, struct sock *v4, struct sock *v6)
 {
 	struct sock *old4 = rcu_replace_pointer(kt->sockets.v4, v4, lockdep_rtnl_is_held());
 	struct sock *old6 = rcu_replace_pointer(kt->sockets.v6, v6, lockdep_rtnl_is_held());
 
-	atomic_inc(&kt->sockets.epoch);
+	begin_epoch(kt);
 	if (!old4 && !old6)
 		return;
 	synchronize_net();
@@ -140,7 +152,7 @@ void kt_sockets_set_mark(struct kt_netdev *kt, u32 mark)
 	ASSERT_RTNL();
 	WRITE_ONCE(kt->sockets.mark, mark);
 	kt_forget_sources(kt->engine);
-	atomic_inc(&kt->sockets.epoch);
+	begin_epoch(kt);
 }
 
 static bool same_endpoint(const struct kt_endpoint *a, const struct kt_endpoint *b)
@@ -154,29 +166,27 @@ void kt_route_forget(struct kt_route *route)
 	route->dst = NULL;
 }
 
-/* A reference to the remembered route, if it is one to this endpoint and still good. */
-static struct dst_entry *recall(struct kt_netdev *kt, struct kt_route *route, const struct kt_endpoint *to)
+/* The remembered route, if it is one to this endpoint and still good. If not, there is room for one of this epoch. */
+static struct dst_entry *recall(struct kt_route *route, int epoch, const struct kt_endpoint *to)
 {
-	if (!route || !route->dst)
+	if (!route)
 		return NULL;
-	if (route->epoch != atomic_read(&kt->sockets.epoch) || !same_endpoint(&route->endpoint, to) ||
-	    !dst_check(route->dst, route->cookie)) {
-		kt_route_forget(route);
-		return NULL;
-	}
-	return route->dst;
+	if (route->dst && route->epoch == epoch && same_endpoint(&route->endpoint, to) &&
+	    dst_check(route->dst, route->cookie))
+		return route->dst;
+	kt_route_forget(route);
+	route->epoch = epoch;
+	return NULL;
 }
 
-static void remember(struct kt_netdev *kt, struct kt_route *route, struct dst_entry *dst, u32 cookie,
-		     const struct kt_endpoint *to, const void *source, size_t len)
+static void remember(struct kt_route *route, struct dst_entry *dst, u32 cookie, const struct kt_endpoint *to,
+		     const void *source, size_t len)
 {
 	if (!route)
 		return;
-	dst_release(route->dst);
 	route->dst = dst_clone(dst);
 	route->cookie = cookie;
 	route->endpoint = *to;
-	route->epoch = atomic_read(&kt->sockets.epoch);
 	memcpy(route->source, source, len);
 }
 
@@ -194,6 +204,7 @@ static int give_up(struct sk_buff *skb, int err)
 static int send4(struct kt_netdev *kt, kt_peer peer, struct sk_buff *skb, const struct kt_endpoint *to, u8 tos,
 		 struct kt_route *route)
 {
+	const int epoch = epoch_of(kt);
 	struct sock *sk = rcu_dereference_bh(kt->sockets.v4);
 	struct flowi4 fl = { .flowi4_proto = IPPROTO_UDP };
 	struct dst_entry *dst;
@@ -202,11 +213,12 @@ static int send4(struct kt_netdev *kt, kt_peer peer, struct sk_buff *skb, const 
 	if (unlikely(!sk))
 		return give_up(skb, -ENONET);
 	fl.flowi4_mark = READ_ONCE(kt->sockets.mark);
+	skb->mark = fl.flowi4_mark;
 	fl.fl4_sport = inet_sk(sk)->inet_sport;
 	fl.fl4_dport = htons(to->port);
 	memcpy(&fl.daddr, to->remote, sizeof(fl.daddr));
 
-	dst = recall(kt, route, to);
+	dst = recall(route, epoch, to);
 	if (dst) {
 		memcpy(&fl.saddr, route->source, sizeof(fl.saddr));
 		rt = (struct rtable *)dst;
@@ -230,7 +242,7 @@ static int send4(struct kt_netdev *kt, kt_peer peer, struct sk_buff *skb, const 
 		}
 		if (IS_ERR(rt))
 			return give_up(skb, PTR_ERR(rt));
-		remember(kt, route, &rt->dst, 0, to, &fl.saddr, sizeof(fl.saddr));
+		remember(route, &rt->dst, 0, to, &fl.saddr, sizeof(fl.saddr));
 	}
 	skb->ignore_df = 1;
 	udp_tunnel_xmit_skb(rt, sk, skb, fl.saddr, fl.daddr, tos, ip4_dst_hoplimit(&rt->dst), 0, fl.fl4_sport, fl.fl4_dport,
@@ -242,6 +254,7 @@ static int send6(struct kt_netdev *kt, kt_peer peer, struct sk_buff *skb, const 
 		 struct kt_route *route)
 {
 #if IS_ENABLED(CONFIG_IPV6)
+	const int epoch = epoch_of(kt);
 	struct sock *sk = rcu_dereference_bh(kt->sockets.v6);
 	struct flowi6 fl = { .flowi6_proto = IPPROTO_UDP };
 	struct dst_entry *dst;
@@ -249,12 +262,13 @@ static int send6(struct kt_netdev *kt, kt_peer peer, struct sk_buff *skb, const 
 	if (unlikely(!sk))
 		return give_up(skb, -ENONET);
 	fl.flowi6_mark = READ_ONCE(kt->sockets.mark);
+	skb->mark = fl.flowi6_mark;
 	fl.flowi6_oif = to->scope;
 	fl.fl6_sport = inet_sk(sk)->inet_sport;
 	fl.fl6_dport = htons(to->port);
 	memcpy(&fl.daddr, to->remote, sizeof(fl.daddr));
 
-	dst = recall(kt, route, to);
+	dst = recall(route, epoch, to);
 	if (dst) {
 		memcpy(&fl.saddr, route->source, sizeof(fl.saddr));
 		dst_hold(dst);
@@ -269,7 +283,7 @@ static int send6(struct kt_netdev *kt, kt_peer peer, struct sk_buff *skb, const 
 		dst = kt_ip6_dst_lookup_flow(sock_net(sk), sk, &fl, NULL);
 		if (IS_ERR(dst))
 			return give_up(skb, PTR_ERR(dst));
-		remember(kt, route, dst, rt6_get_cookie((struct rt6_info *)dst), to, &fl.saddr, sizeof(fl.saddr));
+		remember(route, dst, rt6_get_cookie((struct rt6_info *)dst), to, &fl.saddr, sizeof(fl.saddr));
 	}
 	skb->ignore_df = 1;
 	udp_tunnel6_xmit_skb(dst, sk, skb, skb->dev, &fl.saddr, &fl.daddr, tos, ip6_dst_hoplimit(dst), 0, fl.fl6_sport,
