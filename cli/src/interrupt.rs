@@ -30,4 +30,10 @@ impl Interrupt {
     pub(crate) fn check(&self) -> Result<(), Failure> {
         if self.0.load(Ordering::Relaxed) { Err(Failure::new("interrupted by a signal")) } else { Ok(()) }
     }
+
+    /// As if a signal had come.
+    #[cfg(test)]
+    pub(crate) fn remember(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
