@@ -41,6 +41,10 @@ struct State {
     messages: VecDeque<Message>,
     /// Peers whose staged packets are to be sent; each is there once.
     flushes: Vec<PeerRef>,
+    /// The thread sleeps, or is about to: only then is it worth a system call to wake it.
+    asleep: bool,
+    /// Somebody wanted to wake it when it was awake: it looks once more before it sleeps.
+    called: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -53,12 +57,13 @@ struct Message {
 impl Inbox {
     /// An empty one; `waker` wakes the thread that empties it.
     pub(crate) fn new(waker: Waker) -> Self {
-        let state = State { messages: VecDeque::with_capacity(CAPACITY), flushes: Vec::new() };
+        let messages = VecDeque::with_capacity(CAPACITY);
+        let state = State { messages, flushes: Vec::new(), asleep: false, called: false };
         Self { state: Mutex::new(state), waker }
     }
 
-    /// Queues a received message. True if somebody has to [wake](Self::wake) the thread, when it suits: the queue was
-    /// empty, and whoever comes next does not know. `None` if the queue is full.
+    /// Queues a received message. True if somebody has to [wake](Self::wake) the thread, when it suits. `None` if the queue
+    /// is full.
     pub(crate) fn push(&self, datagram: &[u8], from: &Endpoint) -> Option<bool> {
         let mut message = Message { bytes: [0; MAX_MESSAGE], len: datagram.len(), from: *from };
         message.bytes.get_mut(..datagram.len())?.copy_from_slice(datagram);
@@ -67,7 +72,7 @@ impl Inbox {
             return None;
         }
         state.messages.push_back(message);
-        Some(state.messages.len() == 1)
+        Some(state.asleep)
     }
 
     /// Has the staged packets of `peer` sent.
@@ -82,7 +87,26 @@ impl Inbox {
 
     /// Wakes the thread: a deadline moved, or something is queued.
     pub(crate) fn wake(&self) {
-        self.waker.wake();
+        let mut state = self.state.lock();
+        let asleep = std::mem::take(&mut state.asleep);
+        state.called |= !asleep;
+        drop(state);
+        if asleep {
+            self.waker.wake();
+        }
+    }
+
+    /// Whether the thread may sleep: nobody has left anything. From then on it is woken for what comes.
+    fn is_done(&self) -> bool {
+        let mut state = self.state.lock();
+        let called = std::mem::take(&mut state.called);
+        state.asleep = !called && state.messages.is_empty() && state.flushes.is_empty();
+        state.asleep
+    }
+
+    /// The thread has woken up by itself or been woken.
+    fn is_awake(&self) {
+        self.state.lock().asleep = false;
     }
 
     /// Messages that wait.
@@ -125,7 +149,11 @@ pub(crate) fn run(shared: &Shared, mut poller: Poller, mut stamps: Stamps) -> io
             if handled.under_load {
                 thread::sleep(GATHERING);
             }
-            poller.wait(shared.engine.next_deadline().map(|deadline| deadline.at.as_nanos()))?;
+            // Asked for after that, so that whoever moves it wakes us.
+            if shared.inbox.is_done() {
+                poller.wait(shared.engine.next_deadline().map(|deadline| deadline.at.as_nanos()))?;
+                shared.inbox.is_awake();
+            }
         }
     }
     stamps.close(&shared.engine);
@@ -201,4 +229,65 @@ fn receive(
         }
     }
     work
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kerntun_linux::boottime;
+
+    fn pair() -> (Inbox, Poller) {
+        let poller = Poller::new().unwrap();
+        (Inbox::new(poller.waker()), poller)
+    }
+
+    /// Whether somebody has woken the poller; does not wait for it.
+    fn is_woken(poller: &mut Poller) -> bool {
+        poller.wait(Some(boottime())).unwrap().woken
+    }
+
+    fn from() -> Endpoint {
+        Endpoint { remote: "192.0.2.1:51820".parse().unwrap(), source: None }
+    }
+
+    #[test]
+    fn only_a_thread_that_sleeps_is_woken() {
+        let (inbox, mut poller) = pair();
+        assert_eq!(inbox.push(&[1; 148], &from()), Some(false), "it works and will look here");
+        inbox.wake();
+        assert!(!is_woken(&mut poller));
+        assert!(!inbox.is_done(), "a message waits");
+        assert!(inbox.pop().is_some());
+        assert!(inbox.is_done(), "who called before was heard");
+        assert_eq!(inbox.push(&[1; 148], &from()), Some(true));
+        assert_eq!(inbox.push(&[1; 92], &from()), Some(true), "nobody has woken it yet");
+        inbox.wake();
+        assert_eq!(inbox.push(&[1; 92], &from()), Some(false), "once is enough");
+        inbox.wake();
+        assert!(is_woken(&mut poller) && !is_woken(&mut poller));
+    }
+
+    #[test]
+    fn a_call_is_not_lost_between_work_and_sleep() {
+        let (inbox, mut poller) = pair();
+        assert!(inbox.is_done());
+        // A deadline came between: it is awake, whatever the flag says, and called once too often at worst.
+        inbox.is_awake();
+        inbox.wake();
+        assert!(!is_woken(&mut poller) && !inbox.is_done(), "it looks once more");
+        assert!(inbox.is_done());
+        inbox.wake();
+        assert!(is_woken(&mut poller), "it was about to sleep");
+    }
+
+    #[test]
+    fn a_full_queue_takes_no_more() {
+        let (inbox, _poller) = pair();
+        for _ in 0..CAPACITY {
+            assert!(inbox.push(&[1; 148], &from()).is_some());
+        }
+        assert_eq!(inbox.push(&[1; 148], &from()), None);
+        assert_eq!(inbox.push(&[1; 149], &from()), None, "no handshake message is as long");
+        assert_eq!((inbox.pop().map(|(message, waiting)| (message.len, waiting))), Some((148, CAPACITY)));
+    }
 }

@@ -52,8 +52,10 @@ impl Poller {
         // SAFETY: no pointers.
         let wake = sys::owned(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
         let poller = Self { epoll, wake: Arc::new(wake), timer: Timer::new()?, armed: None };
-        poller.control(libc::EPOLL_CTL_ADD, poller.wake.as_fd(), WAKE)?;
-        poller.control(libc::EPOLL_CTL_ADD, poller.timer.fd.as_fd(), TIMER)?;
+        // Told of each call and each expiry once, so that neither has to be read away.
+        let once = libc::EPOLLIN | libc::EPOLLET;
+        poller.control(libc::EPOLL_CTL_ADD, poller.wake.as_fd(), once, WAKE)?;
+        poller.control(libc::EPOLL_CTL_ADD, poller.timer.fd.as_fd(), once, TIMER)?;
         Ok(poller)
     }
 
@@ -67,7 +69,7 @@ impl Poller {
         if token >= TIMER {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
-        self.control(libc::EPOLL_CTL_ADD, fd, token)
+        self.control(libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN, token)
     }
 
     /// Stops waiting for `fd`.
@@ -75,7 +77,7 @@ impl Poller {
     /// # Errors
     /// `ENOENT` when it is not there.
     pub fn remove(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        self.control(libc::EPOLL_CTL_DEL, fd, 0)
+        self.control(libc::EPOLL_CTL_DEL, fd, 0, 0)
     }
 
     /// A handle to interrupt [`Poller::wait`].
@@ -108,13 +110,8 @@ impl Poller {
         let mut ready = Ready::default();
         for event in events.iter().take(count) {
             match event.u64 {
-                WAKE => {
-                    // Emptied before the caller looks for work, so that no call is lost.
-                    let _ = sys::read(self.wake.as_fd(), &mut [0; 8]);
-                    ready.woken = true;
-                }
+                WAKE => ready.woken = true,
                 TIMER => {
-                    self.timer.acknowledge();
                     self.armed = None;
                     ready.expired = true;
                 }
@@ -124,8 +121,8 @@ impl Poller {
         Ok(ready)
     }
 
-    fn control(&self, operation: i32, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
-        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: token };
+    fn control(&self, operation: i32, fd: BorrowedFd<'_>, events: i32, token: u64) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: events as u32, u64: token };
         // SAFETY: the pointer is to a live event.
         let result = unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), operation, fd.as_raw_fd(), &raw mut event) };
         sys::check(result).map(drop)
@@ -135,7 +132,7 @@ impl Poller {
 impl Waker {
     /// Makes the poller's present or next wait return.
     pub fn wake(&self) {
-        // Fails only when the counter is full, and then it is awake already.
+        // Fails only when the counter is full, after 2^64 calls: it is never read.
         let _ = sys::write(self.0.as_fd(), &1u64.to_ne_bytes());
     }
 }
@@ -192,9 +189,5 @@ impl Timer {
         let (fd, absolute) = (self.fd.as_raw_fd(), libc::TFD_TIMER_ABSTIME);
         // SAFETY: the pointer is to a live structure; null means that the old value is not wanted.
         sys::check(unsafe { libc::timerfd_settime(fd, absolute, &raw const spec, ptr::null_mut()) }).map(drop)
-    }
-
-    fn acknowledge(&self) {
-        let _ = sys::read(self.fd.as_fd(), &mut [0; 8]);
     }
 }
