@@ -84,6 +84,10 @@ impl Crypto for Fast {
         Portable.hash(out, parts);
     }
 
+    fn derive(&self, chaining: &mut Secret, input: &[u8], others: &mut [&mut Secret]) {
+        Portable.derive(chaining, input, others);
+    }
+
     /// Of a `key` longer than 32 bytes, which BLAKE2s does not take, only the first 32 count.
     fn mac(&self, out: &mut [u8; 16], key: &[u8], parts: &[&[u8]]) {
         Portable.mac(out, key, parts);

@@ -59,6 +59,21 @@ pub trait Crypto {
     /// BLAKE2s with 32 bytes of output over the concatenation of `parts` (RFC 7693).
     fn hash(&self, out: &mut [u8; 32], parts: &[&[u8]]);
 
+    /// KDFn (HKDF, RFC 5869, with HMAC-BLAKE2s): (chaining, others) = (τ1, …, τn), where τ0 = HMAC(chaining, input),
+    /// τ1 = HMAC(τ0, 1) and τi = HMAC(τ0, τi-1 ‖ i). Who can go on from half a hash does not begin anew with τ0 each time,
+    /// as this does with [`Crypto::hash`].
+    fn derive(&self, chaining: &mut Secret, input: &[u8], others: &mut [&mut Secret]) {
+        // Secrets are written where they belong, as a move may leave a copy behind.
+        let mut extract = Secret::ZERO;
+        hmac(self, &mut extract, chaining, input, &[]);
+        hmac(self, chaining, &extract, &[], &[1]);
+        let mut previous = &*chaining;
+        for (number, output) in (2_u8..).zip(others) {
+            hmac(self, output, &extract, previous.expose(), &[number]);
+            previous = output;
+        }
+    }
+
     /// Keyed BLAKE2s with 16 bytes of output over the concatenation of `parts`; `key` has 16 or 32 bytes.
     fn mac(&self, out: &mut [u8; 16], key: &[u8], parts: &[&[u8]]);
 
@@ -76,6 +91,22 @@ pub trait Crypto {
     /// The reverse of [`Crypto::xseal`]; false, and `text` not readable, if `tag` is wrong.
     #[must_use]
     fn xopen(&self, key: &Secret, nonce: &[u8; 24], additional: &[u8], text: &mut [u8], tag: &[u8; 16]) -> bool;
+}
+
+/// HMAC-BLAKE2s (RFC 2104) over `data` and `more` with a key of 32 bytes, half a block.
+fn hmac<C: Crypto + ?Sized>(crypto: &C, out: &mut Secret, key: &Secret, data: &[u8], more: &[u8]) {
+    const INNER: u8 = 0x36;
+    const OUTER: u8 = 0x5c;
+    let (mut padded, mut inner) = (Secret::ZERO, Secret::ZERO);
+    let pad = |padded: &mut Secret, with| {
+        for (place, byte) in padded.expose_mut().iter_mut().zip(key.expose()) {
+            *place = *byte ^ with;
+        }
+    };
+    pad(&mut padded, INNER);
+    crypto.hash(inner.expose_mut(), &[padded.expose(), &[INNER; 32], data, more]);
+    pad(&mut padded, OUTER);
+    crypto.hash(out.expose_mut(), &[padded.expose(), &[OUTER; 32], inner.expose()]);
 }
 
 /// A cryptographically secure source of random bytes that never blocks.

@@ -20,8 +20,12 @@ use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::time::Tai64n;
 
-const CONSTRUCTION: &[u8] = b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
-const IDENTIFIER: &[u8] = b"WireGuard v1 zx2c4 Jason@zx2c4.com";
+/// HASH(CONSTRUCTION), the chaining key that every handshake begins with: no need to compute it for each.
+const FIRST_CHAINING: [u8; 32] = *b"\x60\xe2\x6d\xae\xf3\x27\xef\xc0\x2e\xc3\x35\xe2\xa0\x25\xd2\xd0\
+    \x16\xeb\x42\x06\xf8\x72\x77\xf5\x2d\x38\xd1\x98\x8b\x78\xcd\x36";
+/// HASH(HASH(CONSTRUCTION) ‖ IDENTIFIER), the hash that every handshake begins with.
+const FIRST_HASH: [u8; 32] = *b"\x22\x11\xb3\x61\x08\x1a\xc5\x66\x69\x12\x43\xdb\x45\x8a\xd5\x32\
+    \x2d\x9c\x6c\x66\x22\x93\xe8\xb7\x0e\xe1\x9c\x65\xba\x07\x9e\xf3";
 
 /// Our own static key, and what follows from it.
 #[derive(Clone, Debug)]
@@ -235,9 +239,7 @@ struct Transcript {
 impl Transcript {
     /// C = HASH(CONSTRUCTION), H = HASH(HASH(C ‖ IDENTIFIER) ‖ S_r).
     fn new(crypto: &impl Crypto, responder: &[u8; 32]) -> Self {
-        let mut start = Self { hash: [0; 32], chaining: Secret::ZERO };
-        crypto.hash(start.chaining.expose_mut(), &[CONSTRUCTION]);
-        crypto.hash(&mut start.hash, &[start.chaining.expose(), IDENTIFIER]);
+        let mut start = Self { hash: FIRST_HASH, chaining: Secret::new(FIRST_CHAINING) };
         start.mix_hash(crypto, responder, &[]);
         start
     }
@@ -245,7 +247,7 @@ impl Transcript {
     /// H = HASH(H ‖ E), C = KDF1(C, E).
     fn mix_ephemeral(&mut self, crypto: &impl Crypto, public: &[u8; 32]) {
         self.mix_hash(crypto, public, &[]);
-        derive(crypto, &mut self.chaining, public, &mut []);
+        crypto.derive(&mut self.chaining, public, &mut []);
     }
 
     /// (C, keys) = KDFn(C, DH(private, public)).
@@ -260,7 +262,7 @@ impl Transcript {
         if !crypto.x25519(&mut shared, private, public) {
             return Err(Reason::WeakKey);
         }
-        derive(crypto, &mut self.chaining, shared.expose(), keys);
+        crypto.derive(&mut self.chaining, shared.expose(), keys);
         Ok(())
     }
 
@@ -269,14 +271,14 @@ impl Transcript {
         if shared.is_zero() {
             return Err(Reason::WeakKey);
         }
-        derive(crypto, &mut self.chaining, shared.expose(), &mut [key]);
+        crypto.derive(&mut self.chaining, shared.expose(), &mut [key]);
         Ok(())
     }
 
     /// (C, τ, key) = KDF3(C, Q), H = HASH(H ‖ τ).
     fn mix_preshared(&mut self, crypto: &impl Crypto, preshared: &Secret, key: &mut Secret) {
         let mut tau = Secret::ZERO;
-        derive(crypto, &mut self.chaining, preshared.expose(), &mut [&mut tau, key]);
+        crypto.derive(&mut self.chaining, preshared.expose(), &mut [&mut tau, key]);
         self.mix_hash(crypto, tau.expose(), &[]);
     }
 
@@ -305,7 +307,7 @@ impl Transcript {
     /// (T_i→r, T_r→i) = KDF2(C, ε): the initiator's sending key first.
     fn split(mut self, crypto: &impl Crypto) -> (Secret, Secret) {
         let mut second = Secret::ZERO;
-        derive(crypto, &mut self.chaining, &[], &mut [&mut second]);
+        crypto.derive(&mut self.chaining, &[], &mut [&mut second]);
         (self.chaining, second)
     }
 
@@ -314,35 +316,6 @@ impl Transcript {
         let before = self.hash;
         crypto.hash(&mut self.hash, &[&before, data, more]);
     }
-}
-
-/// KDFn (HKDF, RFC 5869): (chaining, others) = (τ1, …, τn), where τ0 = HMAC(chaining, input), τ1 = HMAC(τ0, 1) and
-/// τi = HMAC(τ0, τi-1 ‖ i). Secrets are written where they belong, as a move may leave a copy behind.
-fn derive(crypto: &impl Crypto, chaining: &mut Secret, input: &[u8], others: &mut [&mut Secret]) {
-    let mut extract = Secret::ZERO;
-    hmac(crypto, &mut extract, chaining, input, &[]);
-    hmac(crypto, chaining, &extract, &[], &[1]);
-    let mut previous = &*chaining;
-    for (number, output) in (2_u8..).zip(others) {
-        hmac(crypto, output, &extract, previous.expose(), &[number]);
-        previous = output;
-    }
-}
-
-/// HMAC-BLAKE2s (RFC 2104) over `data` and `more` with a key of 32 bytes, half a block.
-fn hmac(crypto: &impl Crypto, out: &mut Secret, key: &Secret, data: &[u8], more: &[u8]) {
-    const INNER: u8 = 0x36;
-    const OUTER: u8 = 0x5c;
-    let (mut padded, mut inner) = (Secret::ZERO, Secret::ZERO);
-    let pad = |padded: &mut Secret, with| {
-        for (place, byte) in padded.expose_mut().iter_mut().zip(key.expose()) {
-            *place = *byte ^ with;
-        }
-    };
-    pad(&mut padded, INNER);
-    crypto.hash(inner.expose_mut(), &[padded.expose(), &[INNER; 32], data, more]);
-    pad(&mut padded, OUTER);
-    crypto.hash(out.expose_mut(), &[padded.expose(), &[OUTER; 32], inner.expose()]);
 }
 
 #[cfg(test)]

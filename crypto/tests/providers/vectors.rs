@@ -154,6 +154,40 @@ fn points_of_small_order_are_refused() {
     each_real(&Points);
 }
 
+/// HKDF-BLAKE2s written out from RFC 2104 and RFC 5869, over the model's hash and one block of 64 bytes.
+#[test]
+fn derived_keys_are_those_of_hkdf() {
+    fn hmac(key: &[u8], data: &[u8]) -> Vec<u8> {
+        let pad = |with: u8| (0..64).map(|at| key.get(at).unwrap_or(&0) ^ with).collect::<Vec<_>>();
+        let inner = blake2s(32, &[], &[&pad(0x36), data].concat());
+        blake2s(32, &[], &[&pad(0x5c)[..], &inner].concat())
+    }
+    struct Derive;
+    impl Check for Derive {
+        fn check<C: Provider>(&self, name: &str, crypto: &C) {
+            let mut random = Random::new(5);
+            for len in (0..=130).chain([200, 300]) {
+                let (chaining, input) = (random.secret(), random.bytes(len));
+                let extract = hmac(chaining.expose(), &input);
+                let one = hmac(&extract, &[1]);
+                let two = hmac(&extract, &[&one[..], &[2]].concat());
+                let three = hmac(&extract, &[&two[..], &[3]].concat());
+                for outputs in 1..=3 {
+                    let (mut first, mut rest) = (chaining.clone(), [Secret::ZERO, Secret::ZERO]);
+                    let mut others: Vec<_> = rest.iter_mut().take(outputs - 1).collect();
+                    crypto.derive(&mut first, &input, &mut others);
+                    let [second, third] = &rest;
+                    let wanted = [&one, &two, &three].map(|output| &output[..]);
+                    for (number, output) in [&first, second, third].into_iter().take(outputs).enumerate() {
+                        assert_eq!(output.expose()[..], *wanted[number], "{name}: {len}, {number} of {outputs}");
+                    }
+                }
+            }
+        }
+    }
+    each_real(&Derive);
+}
+
 /// RFC 7693, appendix B, and the model for everything else.
 #[test]
 fn blake2s_of_rfc_7693() {

@@ -163,7 +163,7 @@ fn derived_keys_are_those_of_hkdf() {
     let mut random = Random::new(11);
     let (chaining, input) = (random.bytes::<32>(), random.bytes::<32>());
     let (mut first, mut second, mut third) = (Secret::new(chaining), Secret::ZERO, Secret::ZERO);
-    derive(C, &mut first, &input, &mut [&mut second, &mut third]);
+    C.derive(&mut first, &input, &mut [&mut second, &mut third]);
 
     let extract = slow_hmac(chaining, &input);
     let one = slow_hmac(extract, &[1]);
@@ -350,7 +350,7 @@ fn nobody_can_speak_for_a_key_of_low_order() {
         transcript.mix_ephemeral(C, &public);
         transcript.mix_dh(C, &ephemeral, &pair.responder.public, &mut [&mut key]).unwrap();
         let encrypted_static = transcript.seal(C, &key, point);
-        derive(C, &mut transcript.chaining, &[0; 32], &mut [&mut key]);
+        C.derive(&mut transcript.chaining, &[0; 32], &mut [&mut key]);
         let encrypted_timestamp = transcript.seal(C, &key, *stamp().as_bytes());
         let forged = Initiation { sender: 1, ephemeral: public, encrypted_static, encrypted_timestamp };
         let opened = open_initiation(C, &pair.responder, &forged).unwrap();
