@@ -6,6 +6,7 @@
 mod endings;
 mod guard;
 mod lab;
+mod memory;
 mod settings;
 mod tunnel;
 
@@ -23,6 +24,7 @@ pub(crate) const SOCKETS: &str = "KTD_SOCKETS";
 #[test]
 fn serve() {
     let Ok(interface) = std::env::var(SERVE) else { return };
+    memory::watch();
     let mode = if std::env::var_os(BACKGROUND).is_some() { Mode::Background } else { Mode::Foreground };
     let result = Options::from_environment(&interface, mode).and_then(|mut options| {
         if let Some(directory) = std::env::var_os(SOCKETS) {
