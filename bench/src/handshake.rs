@@ -2,7 +2,8 @@
 //!
 //! The far end is no daemon but prepared messages, so that what is counted is the daemon's work alone. As responder it gets
 //! initiations from many peers, as many at a time as never put it under load, and every answer is verified afterwards.
-//! As initiator it gets a packet for one peer after the other, and what counts is a handshake with its first packet.
+//! As initiator it gets packets for peers, as many at a time as it has initiations on their way as responder, and then for
+//! one peer after the other, where each handshake wakes it up several times. What counts is a handshake with its first packet.
 
 use crate::cpu;
 use crate::daemon::{Daemon, identity, key, peer, public_key};
@@ -13,7 +14,7 @@ use crate::subject::{Program, Subject};
 use kerntun_lab::{Site, Trouble};
 use kerntun_uapi::SetRequest;
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -41,7 +42,10 @@ pub(crate) fn measure(subject: &Subject) -> Result<Values, Trouble> {
     let mut daemon = Daemon::start(&sites[0], NAMES[0], command)?;
     daemon.wait_until_it_serves()?;
     let mut values = as_responder(&daemon, &sites)?;
-    values.extend(as_initiator(&daemon, &sites)?);
+    stage::run(&sites[0], "ip", &["addr", "add", "10.213.255.1/16", "dev", NAMES[0]])?;
+    for (number, together) in [("initiator_cpu_us", ON_THE_WAY), ("initiator_alone_cpu_us", 1)] {
+        values.insert(number.to_owned(), as_initiator(&daemon, &sites, together)?);
+    }
     daemon.check()?;
     Ok(values)
 }
@@ -162,7 +166,8 @@ impl Calls {
     }
 }
 
-fn as_initiator(daemon: &Daemon, sites: &[Site; 2]) -> Result<Values, Trouble> {
+/// Microseconds of the daemon for each handshake that it begins, `together` at a time.
+fn as_initiator(daemon: &Daemon, sites: &[Site; 2], together: usize) -> Result<f64, Trouble> {
     // Each called peer has a port of its own: boringtun sorts messages by where they come from.
     let open = || (0..CALLED).map(|_| socket()).collect::<Result<Vec<_>, _>>();
     let sockets = sites[1].run(open)?;
@@ -173,34 +178,41 @@ fn as_initiator(daemon: &Daemon, sites: &[Site; 2]) -> Result<Values, Trouble> {
         peers.push(kerntun_uapi::PeerChange { endpoint, ..peer });
     }
     daemon.set(&SetRequest { peers, ..identity(key(0)) })?;
-    stage::run(&sites[0], "ip", &["addr", "add", &format!("{}/16", Ipv4Addr::new(10, 213, 255, 1)), "dev", NAMES[0]])?;
     let trigger = sites[0].run(|| UdpSocket::bind("0.0.0.0:0").map_err(fail))?;
     let far = noise::Daemon::new(public_key(key(0)));
+    let called: Vec<_> = sockets.iter().enumerate().collect();
     let before = cpu::of_process(daemon.process())?;
-    for (number, socket) in sockets.iter().enumerate() {
-        trigger.send_to(&[7; 32], (inner(number), 9)).map_err(fail)?;
-        answer(socket, &far, number)?;
+    for called in called.chunks(together) {
+        for (number, _) in called {
+            trigger.send_to(&[7; 32], (inner(*number), 9)).map_err(fail)?;
+        }
+        answer(&far, called)?;
     }
     let cpu = cpu::of_process(daemon.process())?.saturating_sub(before);
-    Ok(Values::from([("initiator_cpu_us".to_owned(), cpu.as_secs_f64() * 1e6 / CALLED as f64)]))
+    Ok(cpu.as_secs_f64() * 1e6 / CALLED as f64)
 }
 
-/// Answers the handshake of one peer, and waits for the packet that it was begun for.
-fn answer(socket: &UdpSocket, far: &noise::Daemon, number: usize) -> Result<(), Trouble> {
+/// Answers the handshakes of these peers, all at once when all have begun, and waits for the packets that they were begun for.
+fn answer(far: &noise::Daemon, called: &[(usize, &UdpSocket)]) -> Result<(), Trouble> {
+    let mut answers = Vec::with_capacity(called.len());
+    for (number, socket) in called {
+        let mut initiation = [0; INITIATION];
+        let from = wait(*number, socket, &mut initiation, 1)?;
+        answers.push((socket, from, far.respond(&private(*number), &initiation)?));
+    }
+    for (socket, from, answer) in answers {
+        socket.send_to(&answer, from).map_err(fail)?;
+    }
+    called.iter().try_for_each(|(number, socket)| wait(*number, socket, &mut [0; 256], 4).map(drop))
+}
+
+/// Waits for a message of this type. Gives where it came from.
+fn wait(number: usize, socket: &UdpSocket, message: &mut [u8], kind: u8) -> Result<SocketAddr, Trouble> {
     let begin = Instant::now();
-    let mut answered = false;
     // It may try again, once, after 5 s.
     while begin.elapsed() < Duration::from_secs(7) {
-        let mut message = [0; 256];
-        match socket.recv_from(&mut message) {
-            Ok((INITIATION, from)) if message[0] == 1 => {
-                let initiation = message.first_chunk().unwrap_or(&[0; INITIATION]);
-                if let Ok(response) = far.respond(&private(number), initiation) {
-                    socket.send_to(&response, from).map_err(fail)?;
-                    answered = true;
-                }
-            }
-            Ok((_, _)) if message[0] == 4 && answered => return Ok(()),
+        match socket.recv_from(message) {
+            Ok((_, from)) if message[0] == kind => return Ok(from),
             Ok(_) => {}
             Err(error) if is_silence(&error) => {}
             Err(error) => return Err(fail(error)),

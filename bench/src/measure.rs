@@ -45,6 +45,8 @@ pub(crate) enum Measure {
     Loaded,
     /// How often the daemons wake up while nothing happens.
     WakeUps,
+    /// One stream while both daemons have 100,000 other peers, which say nothing.
+    Crowd,
     /// Handshakes of a daemon by itself.
     Handshakes,
     /// Memory of a daemon by itself, with many peers.
@@ -70,7 +72,7 @@ const RATES: [u64; 16] = [
 
 impl Measure {
     /// In the order of a round: what changes the wire comes last.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Tcp1,
         Self::Tcp1Back,
         Self::TcpBoth,
@@ -84,6 +86,7 @@ impl Measure {
         Self::Loaded,
         Self::WakeUps,
         Self::Tcp1Plain,
+        Self::Crowd,
         Self::Handshakes,
         Self::Memory,
         Self::Hub,
@@ -105,6 +108,7 @@ impl Measure {
             Self::Idle => "idle",
             Self::Loaded => "loaded",
             Self::WakeUps => "wake-ups",
+            Self::Crowd => "crowd",
             Self::Handshakes => "handshakes",
             Self::Memory => "memory",
             Self::Hub => "hub",
@@ -127,6 +131,7 @@ impl Measure {
             Self::Idle => "round trip, idle",
             Self::Loaded => "round trip beside one TCP stream",
             Self::WakeUps => "wake-ups of both daemons, idle",
+            Self::Crowd => "one TCP stream beside 100,000 idle peers",
             Self::Handshakes => "handshakes: how many, and what each costs",
             Self::Hub => "a hub: 10,000 peers at work, and 100,000 configured",
             Self::Memory => "memory for up to 100,000 peers, and time to set and list them",
@@ -145,7 +150,7 @@ impl Measure {
     pub(crate) fn applies_to(self, program: Program) -> bool {
         match self {
             Self::WakeUps => program.is_tunnel(),
-            Self::Handshakes | Self::Memory | Self::Hub => program.is_wireguard(),
+            Self::Crowd | Self::Handshakes | Self::Memory | Self::Hub => program.is_wireguard(),
             _ => true,
         }
     }
@@ -159,6 +164,7 @@ impl Measure {
             Self::Idle => idle_window(window),
             Self::Loaded => window + ms(900),
             Self::WakeUps => window * 2 + ms(500),
+            Self::Crowd => (window + ms(500)) * 3 + ms(15_000),
             Self::Handshakes => ms(4500),
             Self::Memory => ms(15_000),
             Self::Hub => ms(20_000),
@@ -171,7 +177,7 @@ impl Measure {
     pub(crate) fn rounds(self) -> u32 {
         match self {
             Self::Memory | Self::Hub => 1,
-            Self::Handshakes | Self::WakeUps => 3,
+            Self::Crowd | Self::Handshakes | Self::WakeUps => 3,
             _ if self.is_judged() => u32::MAX,
             _ => 3,
         }
@@ -219,6 +225,7 @@ impl Measure {
                 values
             }
             Self::WakeUps => wake_ups(&stage.daemons, care.window * 2),
+            Self::Crowd => crowd(stage, || there(1)),
             Self::Handshakes | Self::Memory | Self::Hub => Ok(Values::new()),
         }
     }
@@ -253,6 +260,23 @@ fn both_ways(stage: &Stage, care: Care) -> Result<Values, Trouble> {
     there.finish()?;
     back.finish()?;
     Ok(throughput(&[one?, other?]))
+}
+
+/// A stream before, beside and after the idle peers: what the hour does to the machine it does to all three.
+fn crowd(stage: &Stage, stream: impl Fn() -> Result<Moved, Trouble>) -> Result<Values, Trouble> {
+    let gigabit = |moved: Moved| moved.bytes as f64 * 8e-9 / moved.seconds;
+    let before = gigabit(stream()?);
+    // Whoever takes no so many peers says so.
+    if stage.daemons.iter().any(|daemon| memory::fill(daemon, 100_000).is_err()) {
+        return Ok(Values::new());
+    }
+    let beside = gigabit(stream()?);
+    stage.configure()?;
+    let after = gigabit(stream()?);
+    Ok(Values::from([
+        ("gbit_per_second".to_owned(), beside),
+        ("share_of_alone".to_owned(), 2.0 * beside / (before + after)),
+    ]))
 }
 
 fn overload(stage: &Stage, size: usize, window: Duration) -> Result<Values, Trouble> {

@@ -8,6 +8,7 @@ use crate::subject::Subject;
 use kerntun_lab::Trouble;
 use kerntun_uapi::SetRequest;
 use std::net::Ipv4Addr;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// Numbers of peers, each with one allowed address and without a session.
@@ -31,8 +32,7 @@ pub(crate) fn measure(subject: &Subject) -> Result<Values, Trouble> {
     'steps: for (step, name) in STEPS {
         let begin = Instant::now();
         while count < step {
-            let peers = (count..count + TOGETHER).map(|number| peer(public(number), inner(number).into()));
-            match daemon.set(&SetRequest { peers: peers.collect(), ..SetRequest::default() }) {
+            match add(&daemon, count..count + TOGETHER) {
                 Ok(()) => count += TOGETHER,
                 // wireguard-go takes no more than 65,536.
                 Err(_) if step > 10_000 => break 'steps,
@@ -54,6 +54,16 @@ pub(crate) fn measure(subject: &Subject) -> Result<Values, Trouble> {
         }
     }
     Ok(values)
+}
+
+/// Configures idle peers, so many at a time that a request stays short.
+pub(crate) fn fill(daemon: &Daemon, peers: usize) -> Result<(), Trouble> {
+    (0..peers).step_by(TOGETHER).try_for_each(|first| add(daemon, first..(first + TOGETHER).min(peers)))
+}
+
+fn add(daemon: &Daemon, numbers: Range<usize>) -> Result<(), Trouble> {
+    let peers = numbers.map(|number| peer(public(number), inner(number).into()));
+    daemon.set(&SetRequest { peers: peers.collect(), ..SetRequest::default() })
 }
 
 /// Any 32 bytes are a public key to configure.

@@ -50,6 +50,12 @@ impl Stage {
         Ok(stage)
     }
 
+    /// Gives the daemons of a tunnel their only peers, whatever they had, and waits until packets pass again.
+    pub(crate) fn configure(&self) -> Result<(), Trouble> {
+        self.daemons.iter().enumerate().try_for_each(|(at, daemon)| daemon.configure(at))?;
+        echo::reach(&self.sites, self.addresses[1], Duration::from_secs(20))
+    }
+
     /// Does something over a wire that cannot cut UDP super-packets into datagrams: they are cut before it.
     pub(crate) fn plainly<T>(&self, body: impl FnOnce() -> Result<T, Trouble>) -> Result<T, Trouble> {
         let set = |state| self.sites.iter().try_for_each(|site| segmentation(site, WIRE, state));

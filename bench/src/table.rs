@@ -35,7 +35,7 @@ const CPU: &str = "cpu_seconds_per_gb";
 const PACKETS: &str = "delivered_per_second";
 
 /// All lines.
-pub(crate) const ROWS: [Row; 46] = [
+pub(crate) const ROWS: [Row; 49] = [
     row("tcp-1", GBIT, "1 TCP stream, Gb/s", (1.0, 2), MORE),
     row("tcp-1-back", GBIT, "1 TCP stream back, Gb/s", (1.0, 2), MORE),
     row("tcp-both", GBIT, "1 TCP stream each way, sum, Gb/s", (1.0, 2), MORE),
@@ -59,9 +59,12 @@ pub(crate) const ROWS: [Row; 46] = [
     row("loaded", "p50_us", "round trip under 1 TCP stream, median, ms", (1e-3, 2), LESS),
     row("loaded", "p99_us", "round trip under 1 TCP stream, p99, ms", (1e-3, 2), LESS),
     row("wake-ups", "per_second", "wake-ups of both daemons, idle, per second", (1.0, 1), LESS),
+    row("crowd", GBIT, "1 TCP stream beside 100,000 idle peers, Gb/s", (1.0, 2), MORE),
+    row("crowd", "share_of_alone", "– as a share of that without them, %", (100.0, 0), MORE),
     row("handshakes", "answered_per_second", "handshakes answered per second", (1.0, 0), MORE),
     row("handshakes", "responder_cpu_us", "daemon CPU per handshake, responder, µs", (1.0, 0), LESS),
     row("handshakes", "initiator_cpu_us", "daemon CPU per handshake and first packet, initiator, µs", (1.0, 0), LESS),
+    row("handshakes", "initiator_alone_cpu_us", "– the same, one handshake after the other, µs", (1.0, 0), LESS),
     row("memory", "kib_per_peer_1k", "resident memory per peer, 1,000 peers, KiB", (1.0, 1), LESS),
     row("memory", "kib_per_peer_10k", "resident memory per peer, 10,000 peers, KiB", (1.0, 1), LESS),
     row("memory", "kib_per_peer_100k", "resident memory per peer, 100,000 peers, KiB", (1.0, 1), LESS),
