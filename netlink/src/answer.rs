@@ -80,7 +80,9 @@ impl NetlinkError {
         let attributes = NlasIterator::new(message.header.get(HEADER..).unwrap_or_default());
         let text = attributes.flatten().find(|nla| nla.kind() == ERROR_TEXT);
         let text = text.map(|nla| String::from_utf8_lossy(nla.value()).trim_end_matches(['\0', '.']).to_owned());
-        Self { error: message.to_io(), text }
+        // Not `to_io`: it overflows on a number that has no opposite, which no kernel sends.
+        let number = message.raw_code().checked_neg().unwrap_or(i32::MAX);
+        Self { error: io::Error::from_raw_os_error(number), text }
     }
 }
 
