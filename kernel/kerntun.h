@@ -73,14 +73,17 @@ struct kt_seal_job {
 	u64 opaque[4];
 };
 
-/* A run of received packets of one session. Moved, never copied. */
+/*
+ * A run of received packets of one session. Moved, never copied. Those of one session are equal, byte by byte: runs that
+ * arrived one after the other may be committed together, with the job of any of them; the others are gone as well then.
+ */
 struct kt_open_job {
 	u32 opaque[3];
 };
 
 /* What the engine remembers of one received packet between two calls. */
 struct kt_incoming {
-	u64 opaque[11];
+	u64 opaque[10];
 };
 
 /* A packet that waits for a session; it lies inside the packet. */
@@ -303,7 +306,7 @@ bool kt_admit(const struct kt_device *device, u64 now, struct kt_incoming *incom
  */
 void kt_open(const struct kt_device *device, const struct kt_open_job *job, struct kt_incoming *incoming,
 	     void *const *packets, u32 count);
-/* In the order of arrival. The job is gone. */
+/* In the order of arrival, and all of them from the same place. The job is gone. */
 void kt_commit_opened(const struct kt_device *device, u64 now, struct kt_open_job *job, struct kt_incoming *incoming,
 		      u32 count, const struct kt_endpoint *from, struct kt_followup *followup);
 void kt_verdict(const struct kt_incoming *incoming, struct kt_verdict *verdict);

@@ -32,6 +32,8 @@ struct kt_run {
 		struct {
 			struct sk_buff *next_in;	/* as next */
 			struct kt_open_job open;
+			u32 len;	/* once committed: of the inner packet */
+			u8 kind;	/* enum kt_verdict_kind */
 		};
 	};
 	u16 state;	/* enum kt_run_state; written by whoever computes, read by whoever waits */

@@ -56,22 +56,27 @@ static inline bool kt_queue_put(struct kt_queue *queue, struct sk_buff *run)
 	return fits;
 }
 
-/* The first run, if it does not wait any more. */
-static inline struct sk_buff *kt_queue_take(struct kt_queue *queue)
+/* The runs in front that do not wait any more, linked by their next; count at most. */
+static inline struct sk_buff *kt_queue_take(struct kt_queue *queue, u32 count)
 {
-	struct sk_buff *run;
+	struct sk_buff *taken, *run, *last = NULL;
 
 	spin_lock_bh(&queue->lock);
-	run = queue->first;
+	taken = queue->first;
 	/* Pairs with kt_run_finish(): what was computed is seen. */
-	if (run && smp_load_acquire(&KT_RUN(run)->state) == KT_RUN_WAITING)
-		run = NULL;
-	if (run) {
-		queue->first = KT_RUN(run)->next;
+	for (run = taken; run && count && smp_load_acquire(&KT_RUN(run)->state) != KT_RUN_WAITING;
+	     run = KT_RUN(run)->next) {
 		queue->packets -= kt_run_length(run);
+		last = run;
+		count--;
 	}
+	if (last)
+		KT_RUN(last)->next = NULL;
+	else
+		taken = NULL;
+	queue->first = run;
 	spin_unlock_bh(&queue->lock);
-	return run;
+	return taken;
 }
 
 /* Whoever calls this must not touch the run any more: the next moment it may be gone. */

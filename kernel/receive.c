@@ -12,6 +12,8 @@
 
 /* Packets that are opened before bottom halves may run again. */
 #define KT_PACKETS_AT_ONCE 32
+/* Packets that the engine judges in one call. Each takes 80 bytes of stack meanwhile. */
+#define KT_COMMITTED_AT_ONCE 8
 
 static u8 outer_ecn(const struct sk_buff *skb)
 {
@@ -121,14 +123,74 @@ void kt_open_work(struct work_struct *work)
 	}
 }
 
-/* Makes an authentic datagram the inner packet; false if the kernel would not. */
-static bool unwrap(struct kt_netdev *kt, struct sk_buff *skb, const struct kt_verdict *verdict)
+/* What the engine has to know of a packet that was opened; false if that cannot be told any more. */
+static bool incoming_of(struct sk_buff *skb, struct kt_incoming *incoming, struct kt_endpoint *from)
 {
-	u32 head_len = min_t(u32, verdict->len, KT_HEAD_LEN);
+	u8 buffer[KT_HEADER_LEN + KT_HEAD_LEN];
+	const u32 start_len = min_t(u32, skb->len, sizeof(buffer));
+	const u8 *start = skb_header_pointer(skb, 0, start_len, buffer);
 
-	if (verdict->rewritten && skb_store_bits(skb, KT_HEADER_LEN, verdict->head, head_len))
+	if (unlikely(!start || !kt_endpoint_of(skb, from) ||
+		     !kt_incoming_init(incoming, start, skb->len, outer_ecn(skb))))
 		return false;
-	if (!pskb_pull(skb, KT_HEADER_LEN) || pskb_trim(skb, verdict->len) || !pskb_may_pull(skb, head_len))
+	if (likely(KT_RUN(skb)->state == KT_RUN_DONE))
+		kt_incoming_authentic(incoming, start + KT_HEADER_LEN, min_t(u32, skb->len - KT_OVERHEAD, KT_HEAD_LEN));
+	return true;
+}
+
+static void keep_verdict(struct sk_buff *skb, const struct kt_incoming *incoming)
+{
+	struct kt_verdict verdict;
+
+	kt_verdict(incoming, &verdict);
+	KT_RUN(skb)->kind = verdict.kind;
+	KT_RUN(skb)->len = verdict.len;
+	if (verdict.rewritten &&
+	    skb_store_bits(skb, KT_HEADER_LEN, verdict.head, min_t(u32, verdict.len, KT_HEAD_LEN)))
+		KT_RUN(skb)->len = 0;
+}
+
+/*
+ * Commits packets from the front of a list, as far as they are of one session and came from one place, and leaves in each
+ * what becomes of it. Gives the first of those that are left. What it has on the stack is gone before packets are delivered.
+ */
+static noinline struct sk_buff *commit(struct kt_netdev *kt, struct sk_buff *list, struct kt_followup *followup)
+{
+	struct kt_incoming incoming[KT_COMMITTED_AT_ONCE];
+	struct kt_endpoint from, other;
+	struct kt_open_job job;
+	struct sk_buff *skb, *rest;
+	u32 count = 0, at = 0;
+
+	followup->rearm = 0;
+	followup->flush = KT_NO_PEER;
+	for (rest = list; rest && count < ARRAY_SIZE(incoming); rest = KT_RUN(rest)->next) {
+		KT_RUN(rest)->kind = KT_DROP;
+		if (unlikely(KT_RUN(rest)->state == KT_RUN_DEAD ||
+			     !incoming_of(rest, &incoming[count], count ? &other : &from)))
+			continue;
+		if (!count)
+			job = KT_RUN(rest)->open;
+		else if (memcmp(&KT_RUN(rest)->open, &job, sizeof(job)) || memcmp(&other, &from, sizeof(from)))
+			break;
+		KT_RUN(rest)->kind = KT_DELIVER;
+		count++;
+	}
+	if (unlikely(!count))
+		return rest;
+	kt_commit_opened(kt->engine, kt_now_coarse(), &job, incoming, count, &from, followup);
+	for (skb = list; skb != rest; skb = KT_RUN(skb)->next) {
+		if (likely(KT_RUN(skb)->kind == KT_DELIVER))
+			keep_verdict(skb, &incoming[at++]);
+	}
+	return rest;
+}
+
+/* Makes an authentic datagram the inner packet; false if the kernel would not. */
+static bool unwrap(struct kt_netdev *kt, struct sk_buff *skb, u32 len)
+{
+	if (!len || !pskb_pull(skb, KT_HEADER_LEN) || pskb_trim(skb, len) ||
+	    !pskb_may_pull(skb, min_t(u32, len, KT_HEAD_LEN)))
 		return false;
 	skb_scrub_packet(skb, true);
 	skb_clear_hash(skb);
@@ -150,33 +212,15 @@ static bool unwrap(struct kt_netdev *kt, struct sk_buff *skb, const struct kt_ve
 static void deliver(struct kt_lane *lane, struct sk_buff *skb)
 {
 	struct kt_netdev *kt = lane->kt;
-	struct kt_incoming incoming;
-	struct kt_followup followup;
-	struct kt_endpoint from;
-	struct kt_verdict verdict;
-	u8 buffer[KT_HEADER_LEN + KT_HEAD_LEN];
-	const u8 *start;
-	const u32 len = skb->len;
-	u32 start_len = min_t(u32, len, sizeof(buffer));
+	const u8 kind = KT_RUN(skb)->kind;
 
-	if (unlikely(KT_RUN(skb)->state == KT_RUN_DEAD))
-		goto free;
-	start = skb_header_pointer(skb, 0, start_len, buffer);
-	if (unlikely(!start || !kt_endpoint_of(skb, &from) ||
-		     !kt_incoming_init(&incoming, start, len, outer_ecn(skb))))
-		goto free;
-	if (likely(KT_RUN(skb)->state == KT_RUN_DONE))
-		kt_incoming_authentic(&incoming, start + KT_HEADER_LEN, min_t(u32, len - KT_OVERHEAD, KT_HEAD_LEN));
-	kt_commit_opened(kt->engine, kt_now_coarse(), &KT_RUN(skb)->open, &incoming, 1, &from, &followup);
-	kt_verdict(&incoming, &verdict);
-	kt_follow(kt, &followup);
-	if (verdict.kind == KT_DROP)
+	if (kind == KT_DROP)
 		goto free;
 	/* The interface counts messages, as in the other direction. */
-	dev_sw_netstats_rx_add(kt->dev, len);
-	if (verdict.kind == KT_KEEPALIVE)
+	dev_sw_netstats_rx_add(kt->dev, skb->len);
+	if (kind == KT_KEEPALIVE)
 		goto free;
-	if (unlikely(!unwrap(kt, skb, &verdict))) {
+	if (unlikely(!unwrap(kt, skb, KT_RUN(skb)->len))) {
 		kt_count_drop(kt->engine, KT_NO_PEER, KT_REASON_DELIVERY_FAILED, 1);
 		goto free;
 	}
@@ -190,12 +234,21 @@ free:
 int kt_poll(struct napi_struct *napi, int budget)
 {
 	struct kt_lane *lane = container_of(napi, struct kt_lane, napi);
-	struct sk_buff *skb;
+	struct kt_followup followup;
+	struct sk_buff *list, *rest, *skb;
 	int done = 0;
 
-	while (done < budget && (skb = kt_queue_take(&lane->in))) {
-		deliver(lane, skb);
-		done++;
+	while (done < budget &&
+	       (list = kt_queue_take(&lane->in, min_t(u32, budget - done, KT_COMMITTED_AT_ONCE)))) {
+		while (list) {
+			rest = commit(lane->kt, list, &followup);
+			kt_follow(lane->kt, &followup);
+			for (; list != rest; list = skb) {
+				skb = KT_RUN(list)->next;
+				deliver(lane, list);
+				done++;
+			}
+		}
 	}
 	if (done < budget)
 		napi_complete_done(napi, done);

@@ -77,7 +77,7 @@ static void send_lane(struct kt_lane *lane)
 		return;
 	notes = 1;
 	do {
-		while ((run = kt_queue_take(&lane->out)))
+		while ((run = kt_queue_take(&lane->out, 1)))
 			send_sealed(lane, run);
 	} while (!atomic_try_cmpxchg(&lane->sending, &notes, 0));
 }

@@ -108,10 +108,14 @@ rooms! {
     /// `struct kt_open_job`.
     OpenRoom: [u32; 3] for OpenJob;
     /// `struct kt_incoming`.
-    IncomingRoom: [u64; 11] for Incoming;
+    IncomingRoom: [u64; 10] for Incoming;
     /// `struct kt_session_block`.
     BlockRoom: [u64; 4] for Option<SessionBlock>;
 }
+
+// The glue makes arrays of the one, and compares the other byte by byte.
+const _: () = assert!(size_of::<Incoming>() == size_of::<IncomingRoom>());
+const _: () = assert!(size_of::<OpenJob>() == size_of::<OpenRoom>());
 
 /// `KT_ABI_NUMBERS`.
 const NUMBERS: [usize; 27] = [
