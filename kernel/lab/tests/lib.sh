@@ -34,9 +34,9 @@ refused() {
     [[ $said == *"$words"* ]] || fail "'$*' said '$said' instead of '$words'"
 }
 
-# eventually SECONDS COMMAND...: the command succeeds within that time.
+# eventually SECONDS COMMAND...: the command succeeds within that time. A kernel that looks at all it does itself gets more of it.
 eventually() {
-    local left=$(($1 * 10))
+    local left=$(($1 * 10 * ${LAB_PATIENCE:-1}))
     shift
     until "$@" >/dev/null 2>&1; do
         [ $((left--)) -gt 0 ] || fail "never came true: $*"
