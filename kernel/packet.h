@@ -47,7 +47,7 @@ struct kt_run {
 
 #define KT_RUN(skb) ((struct kt_run *)(skb)->cb)
 
-#define KT_NOT_SEALED 0		/* as an mtu: sealing this packet failed */
+#define KT_NOT_SEALED U32_MAX	/* as an mtu, which is never as much: sealing this packet failed */
 #define KT_MTU_MAX 65575	/* longer than any packet, so to padding it is the same as any greater one */
 
 /* Room in front of an inner packet for what goes around it, and behind it for padding and tag. */

@@ -272,9 +272,6 @@ netdev_tx_t kt_transmit(struct sk_buff *skb, struct net_device *dev)
 		return refuse(skb, reason);
 
 	mtu = skb_valid_dst(skb) ? dst_mtu(skb_dst(skb)) : READ_ONCE(dev->mtu);
-	/* An interface may have an MTU of zero, and packets all the same, from whoever asks no route. */
-	if (!mtu)
-		mtu = KT_MTU_MAX;
 	run = segments_of(skb);
 	if (unlikely(!run)) {
 		kt_count_drop(kt->engine, peer, KT_REASON_SEND_FAILED, 1);
