@@ -81,8 +81,7 @@ impl NetlinkError {
         let text = attributes.flatten().find(|nla| nla.kind() == ERROR_TEXT);
         let text = text.map(|nla| String::from_utf8_lossy(nla.value()).trim_end_matches(['\0', '.']).to_owned());
         // Not `to_io`: it overflows on a number that has no opposite, which no kernel sends.
-        let number = message.raw_code().checked_neg().unwrap_or(i32::MAX);
-        Self { error: io::Error::from_raw_os_error(number), text }
+        Self { error: io::Error::from_raw_os_error(message.raw_code().saturating_abs()), text }
     }
 }
 
