@@ -3,7 +3,7 @@
 # may crash, warn or leak; the counters of drops rise; and afterwards the tunnel works as before.
 #
 #   fuzz.sh MODULE [KERNTUN [SEED [COUNT]]]    beside the program KERNTUN lies hostile-packets; COUNT in each direction,
-#                                              or as many as it sends in a minute
+#                                              or as many as it sends in a minute (more of them with PATIENCE)
 . "$LAB/tests/lib.sh"
 program=$(dirname "${2:-$LAB/../../target/debug/kerntun}")/hostile-packets
 seed=${3:-1} count=${4:-1000}
@@ -15,7 +15,7 @@ done
 ip netns add a
 ip netns add b
 mkfifo /run/hostile.input
-"$program" "$seed" "$count" 60 </run/hostile.input >/run/hostile.output 2>&1 &
+"$program" "$seed" "$count" $((60 * ${LAB_PATIENCE:-1})) </run/hostile.input >/run/hostile.output 2>&1 &
 program_id=$!
 exec 5>/run/hostile.input
 eventually 10 grep -q ready /run/hostile.output
@@ -54,7 +54,7 @@ echo begin >&5
 waited=0
 until grep -q '^done' /run/hostile.output; do
     kill -0 $program_id || fail "the program has ended: $(tail -n 3 /run/hostile.output)"
-    [ $((waited++)) -lt 300 ] || fail "it takes too long"
+    [ $((waited++)) -lt $((300 * ${LAB_PATIENCE:-1})) ] || fail "it takes too long"
     sleep 1
 done
 kill $traffic
@@ -62,7 +62,7 @@ wait $traffic 2>/dev/null || true
 eventually 10 nothing_runs
 sed 's/^/   /' /run/hostile.output
 count=$(awk '$1 == "sent" {print $2}' /run/hostile.output)
-[ "$count" -ge 200 ] || fail "no more than $count in a minute"
+[ "$count" -ge 200 ] || fail "no more than $count in its time"
 
 section "counted"
 after_in=$(dropped rx) after_out=$(dropped tx)
@@ -79,8 +79,8 @@ section "the tunnel works"
 whole() { "$@" | grep ' 0% packet loss'; }
 eventually 20 whole in_a ping -c 20 -i 0.05 -W 5 -q 10.77.0.2
 eventually 20 whole in_b ping -c 20 -i 0.05 -W 5 -q -s 1000 fd77::1
-transfer a 10.77.0.2 1M
-transfer b fd77::1 1M
+transfer a 10.77.0.2 "$(bulk 1)"
+transfer b fd77::1 "$(bulk 1)"
 
 section "the mirror, and unloading"
 exec 5>&-

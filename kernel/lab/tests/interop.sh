@@ -28,8 +28,8 @@ for program in wireguard-go ${2:+"$2"}; do
     daemon "$program"
     in_a ping -c 3 -i 0.2 -W 5 -q 10.77.0.2 | grep ' 0% packet loss'
     in_b ping -c 3 -i 0.2 -W 5 -q fd77::1 | grep ' 0% packet loss'
-    transfer a 10.77.0.2 2M
-    transfer b fd77::1 2M
+    transfer a 10.77.0.2 "$(bulk 2)"
+    transfer b fd77::1 "$(bulk 2)"
     # The daemon starts over, and so does the session: it has to be made anew from either side.
     ip -n b link set wgu down
     ip -n b link set wgu up

@@ -119,6 +119,9 @@ no_namespaces() {
     done
 }
 
+# bulk MIB: how many bytes a long transfer has; fewer in a kernel that looks at all it does itself.
+bulk() { echo $(($1 * 1048576 / ${LAB_BULK_DIVISOR:-1})); }
+
 # transfer FROM ADDRESS BYTES: sends random bytes from one namespace to an address of the other over TCP and compares the checksums.
 transfer() {
     local from=$1 to=b address=$2

@@ -40,12 +40,12 @@ carry() {
     iperf_server b
     for way in "" --reverse; do
         # shellcheck disable=SC2086 # no word if empty
-        in_c iperf3 --client 10.77.0.2 --bytes 3M $way --format m | grep receiver
+        in_c iperf3 --client 10.77.0.2 --bytes "$(bulk 3)" $way --format m | grep receiver
     done
-    in_c iperf3 --client fd77::2 --bytes 2M --format m | grep receiver
+    in_c iperf3 --client fd77::2 --bytes "$(bulk 2)" --format m | grep receiver
     no_iperf_server
-    transfer c 10.77.0.2 3M
-    transfer c fd77::2 1M
+    transfer c 10.77.0.2 "$(bulk 3)"
+    transfer c fd77::2 "$(bulk 1)"
 }
 
 section "forwarded into the tunnel, and out of it"
@@ -59,7 +59,7 @@ for side in a:inner a:under b:under; do
     ip netns exec "${side%:*}" tc filter add dev "${side#*:}" ingress matchall action mirred egress mirror dev mirror
 done
 carry
-[ "$(ip netns exec a cat /sys/class/net/mirror/statistics/tx_packets)" -gt 1000 ] || fail "nothing was cloned"
+[ "$(ip netns exec a cat /sys/class/net/mirror/statistics/tx_packets)" -gt $(($(bulk 1) / 1024)) ] || fail "nothing was cloned"
 
 section "the same without merging, and with a small cable"
 for side in a:inner a:under b:under; do

@@ -17,21 +17,21 @@ for family in 4 6; do
 
     section "TCP both ways, then UDP"
     iperf_server b
-    in_a iperf3 --client 10.77.0.2 --bytes 4M --format m | grep -E 'sender|receiver'
-    in_a iperf3 --client 10.77.0.2 --bytes 4M --reverse --format m | grep -E 'sender|receiver'
-    in_a iperf3 --client 10.77.0.2 --udp --bytes 1M --bitrate 10M --format m | grep -E 'sender|receiver'
+    in_a iperf3 --client 10.77.0.2 --bytes "$(bulk 4)" --format m | grep -E 'sender|receiver'
+    in_a iperf3 --client 10.77.0.2 --bytes "$(bulk 4)" --reverse --format m | grep -E 'sender|receiver'
+    in_a iperf3 --client 10.77.0.2 --udp --bytes "$(bulk 1)" --bitrate 10M --format m | grep -E 'sender|receiver'
     no_iperf_server
 
     section "a transfer whose checksum is compared"
-    transfer a 10.77.0.2 8M
-    transfer a fd77::2 2M
+    transfer a 10.77.0.2 "$(bulk 8)"
+    transfer a fd77::2 "$(bulk 2)"
 
     section "what wg tells of it"
     equal "endpoint" "$([ "$family" = 4 ] && echo 192.0.2.2:2222 || echo '[2001:db8::2]:2222')" "$(in_a wg show wg0 endpoints | cut -f2)"
     for side in a b; do
         handshake=$(ip netns exec "$side" wg show wg0 latest-handshakes | cut -f2)
         [ "$handshake" -gt 0 ] && [ $(($(date +%s) - handshake)) -lt 600 ] || fail "latest handshake $handshake"
-        [ "$(ip netns exec "$side" wg show wg0 transfer | cut -f2)" -gt 4000000 ] || fail "too few bytes received"
+        [ "$(ip netns exec "$side" wg show wg0 transfer | cut -f2)" -gt "$(bulk 4)" ] || fail "too few bytes received"
     done
     equal "bytes that a sent and b received" "$(in_a wg show wg0 transfer | cut -f3)" "$(in_b wg show wg0 transfer | cut -f2)"
     ip -n a link delete wg0
