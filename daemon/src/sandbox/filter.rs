@@ -173,26 +173,25 @@ const ASKED: &[(i32, &[i32])] = &[(libc::SOL_SOCKET, &[libc::SO_PEERCRED]), (lib
 /// Puts all threads under both programs.
 pub(super) fn enter(role: &Role<'_>) -> Result<(), String> {
     let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|_| "not for this processor".to_owned())?;
-    let compile = || -> Result<_, BackendError> {
-        let allow = SeccompAction::Allow;
-        let absent = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
-        let made: BpfProgram = SeccompFilter::new(made(role)?, absent, allow.clone(), arch)?.try_into()?;
-        let hostile: BpfProgram =
-            SeccompFilter::new(hostile()?, allow, SeccompAction::KillProcess, arch)?.try_into()?;
-        Ok([hostile, made])
-    };
-    let programs = compile().map_err(|error| format!("its rules cannot be compiled: {error}"))?;
+    let programs = programs(role, arch).map_err(|error| format!("its rules cannot be compiled: {error}"))?;
     for program in programs {
-        let instruction = |i: &seccompiler::sock_filter| libc::sock_filter { code: i.code, jt: i.jt, jf: i.jf, k: i.k };
         // The second one has to be installed under the first one, which therefore lets seccomp(2) through.
-        install_filter(&program.iter().map(instruction).collect::<Vec<_>>()).map_err(|error| {
-            match error.raw_os_error() {
-                Some(libc::EINVAL | libc::ENOSYS) => "the kernel has none".to_owned(),
-                _ => error.to_string(),
-            }
+        install_filter(&program).map_err(|error| match error.raw_os_error() {
+            Some(libc::EINVAL | libc::ENOSYS) => "the kernel has none".to_owned(),
+            _ => error.to_string(),
         })?;
     }
     Ok(())
+}
+
+/// Both, in the order of their installation.
+fn programs(role: &Role<'_>, arch: TargetArch) -> Result<[Vec<libc::sock_filter>; 2], BackendError> {
+    let allow = SeccompAction::Allow;
+    let absent = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+    let made: BpfProgram = SeccompFilter::new(made(role)?, absent, allow.clone(), arch)?.try_into()?;
+    let hostile: BpfProgram = SeccompFilter::new(hostile()?, allow, SeccompAction::KillProcess, arch)?.try_into()?;
+    let instruction = |i: &seccompiler::sock_filter| libc::sock_filter { code: i.code, jt: i.jt, jf: i.jf, k: i.k };
+    Ok([hostile, made].map(|program| program.iter().map(instruction).collect()))
 }
 
 /// What is made, and with which arguments.
@@ -270,3 +269,6 @@ fn each<const N: usize>(place: u8, values: [i32; N]) -> Result<Vec<SeccompRule>,
 fn number(constant: i32) -> u64 {
     u64::from(constant.unsigned_abs())
 }
+
+#[cfg(test)]
+mod tests;
