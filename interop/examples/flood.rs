@@ -5,7 +5,7 @@
 //! cargo run --release -p kerntun-interop --example flood -- [ROUNDS [SECONDS [KIND...]]]    # as root
 //! ```
 //!
-//! Kinds are `junk`, `shaped`, `signed` and `spoofed`; all of them if none is named.
+//! Says on the side what each thread of the daemon took. Kinds are `junk`, `shaped`, `signed` and `spoofed`; all of them if none is named.
 
 use kerntun_interop::flood::{Flood, Rubbish, SPOOFED};
 use kerntun_interop::program::Program::Kerntun;
@@ -43,6 +43,7 @@ fn main() {
         let mut most = (0.0, 0.0, 0, 0);
         for _ in 0..rounds {
             let [sink, daemon] = [SINK, PORT].map(|port| {
+                let threads = tunnel.left.thread_times();
                 let (left, right) = (tunnel.left.processor_time(), tunnel.right.processor_time());
                 let flood =
                     Flood::start(&tunnel.site.right, SocketAddrV4::new(victim, port), rubbish, &tunnel.left.keys, RATE);
@@ -50,6 +51,11 @@ fn main() {
                 let rate = stream(&tunnel, Duration::from_secs(seconds));
                 let sent = flood.sent();
                 drop(flood);
+                let used = tunnel.left.thread_times().into_iter().filter_map(|(name, time)| {
+                    let before = threads.iter().find(|(other, _)| *other == name)?.1;
+                    (time > before).then(|| format!(", {name} {} ms", 10 * (time - before)))
+                });
+                eprintln!("  port {port}: {rate:.2} Gb/s{}", used.collect::<String>());
                 (rate, sent, tunnel.left.processor_time() - left, tunnel.right.processor_time() - right)
             });
             shares.push(daemon.0 / sink.0);

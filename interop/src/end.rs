@@ -298,6 +298,23 @@ impl End {
         };
         self.processes().into_iter().map(used).sum()
     }
+
+    /// The same of each thread that its server has now, by name.
+    ///
+    /// # Panics
+    /// If it does not run.
+    #[must_use]
+    pub fn thread_times(&self) -> Vec<(String, u64)> {
+        let server = *self.processes().last().expect("the one that was started");
+        let tasks = fs::read_dir(format!("/proc/{server}/task")).expect("a running process");
+        let stats = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("stat")).ok());
+        let used = |stat: String| {
+            let (before, behind) = stat.rsplit_once(')').expect("a closing parenthesis");
+            let name = before.split_once('(').map_or("", |(_, name)| name).to_owned();
+            (name, behind.split_whitespace().skip(11).take(2).filter_map(|word| word.parse::<u64>().ok()).sum())
+        };
+        stats.map(used).collect()
+    }
 }
 
 impl Drop for End {
