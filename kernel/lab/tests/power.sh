@@ -4,6 +4,7 @@
 # kernel/lab/module has built kernel/lab/vmfork.
 . "$LAB/tests/lib.sh"
 vmfork=${LAB_MODULES%/lib/modules/*}/modules/vmfork/vmfork.ko
+address=$(awk '$3 == "add_vmfork_randomness" { print "0x" $1 }' /proc/kallsyms)
 load
 cable
 tunnel
@@ -31,7 +32,7 @@ equal "handshake" "$second" "$(handshake)"
 
 section "and so it does when the machine was copied"
 sleep 2
-insmod "$vmfork"
+insmod "$vmfork" address="$address"
 rmmod vmfork
 ping_once
 third=$(handshake)
@@ -41,7 +42,7 @@ section "with traffic running, ten times"
 ip netns exec a ping -i 0.02 -q 10.77.0.2 >/dev/null &
 ip netns exec b ping -i 0.02 -q fd77::1 >/dev/null &
 for _ in $(seq 10); do
-    insmod "$vmfork"
+    insmod "$vmfork" address="$address"
     rmmod vmfork
     sleep 0.2
 done
