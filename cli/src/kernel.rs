@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::netlink::{Netlink, NetlinkError};
 use kerntun_config::InterfaceName;
 use kerntun_netlink::drops::{self, Drops};
-use kerntun_netlink::wireguard::{messages, take};
+use kerntun_netlink::wireguard::{Message, messages, take};
 use kerntun_uapi::{DeviceState, DiagnosticEntry, SetRequest};
 use netlink_packet_generic::GenlMessage;
 use netlink_packet_generic::ctrl::nlas::GenlCtrlAttrs;
@@ -21,7 +21,7 @@ const FAMILY: &str = "wireguard";
 /// # Errors
 /// When it does not answer.
 pub(crate) fn get(name: &InterfaceName) -> Result<DeviceState, Failure> {
-    let ask = || -> Result<Vec<GenlMessage<WireguardMessage>>, NetlinkError> {
+    let ask = || -> Result<Vec<GenlMessage<Message>>, NetlinkError> {
         let mut netlink = Netlink::generic()?;
         let family = family(&mut netlink, FAMILY)?;
         let attributes = vec![WireguardAttribute::IfName(name.to_string())];
@@ -31,7 +31,7 @@ pub(crate) fn get(name: &InterfaceName) -> Result<DeviceState, Failure> {
     let mut state = DeviceState::default();
     for answer in answers {
         let (_, message) = answer.into_parts();
-        message.attributes.into_iter().for_each(|attribute| take(&mut state, attribute));
+        message.0.attributes.into_iter().for_each(|attribute| take(&mut state, attribute));
     }
     Ok(state)
 }
@@ -85,8 +85,8 @@ fn family(netlink: &mut Netlink, name: &str) -> Result<u16, NetlinkError> {
     number.ok_or_else(|| std::io::Error::from_raw_os_error(Errno::ENOENT as i32).into())
 }
 
-fn message(family: u16, cmd: WireguardCmd, attributes: Vec<WireguardAttribute>) -> GenlMessage<WireguardMessage> {
-    let mut message = GenlMessage::from_payload(WireguardMessage { cmd, attributes });
+fn message(family: u16, cmd: WireguardCmd, attributes: Vec<WireguardAttribute>) -> GenlMessage<Message> {
+    let mut message = GenlMessage::from_payload(Message(WireguardMessage { cmd, attributes }));
     message.set_resolved_family_id(family);
     message.finalize();
     message

@@ -3,9 +3,11 @@
 use kerntun_uapi::{
     AllowedIp, AllowedIpChange, DeviceState, KeyChange, PeerChange, PeerState, PublicKey, SecretKey, SetRequest,
 };
+use netlink_packet_core::{DecodeError, Emitable, NlasIterator, ParseableParametrized};
+use netlink_packet_generic::{GenlFamily, GenlHeader};
 use netlink_packet_wireguard::{
     WireguardAddressFamily, WireguardAllowedIp, WireguardAllowedIpAttr, WireguardAllowedIpFlags, WireguardAttribute,
-    WireguardDeviceFlags, WireguardPeer, WireguardPeerAttribute, WireguardPeerFlags,
+    WireguardDeviceFlags, WireguardMessage, WireguardPeer, WireguardPeerAttribute, WireguardPeerFlags,
 };
 use std::net::IpAddr;
 use std::time::Duration;
@@ -13,6 +15,58 @@ use zeroize::Zeroize;
 
 /// Allowed IPs in one message at most. One takes 44 bytes, and lengths of nested attributes have 16 bits.
 const PREFIXES_PER_MESSAGE: usize = 512;
+
+/// The bits of an attribute's type that are its type (`NLA_TYPE_MASK`).
+const TYPE: u16 = 0x3fff;
+/// `WGDEVICE_A_PEERS`, `WGPEER_A_ALLOWEDIPS` and `WGALLOWEDIP_A_CIDR_MASK` of <linux/wireguard.h>.
+const PEERS: u16 = 8;
+const ALLOWED_IPS: u16 = 9;
+const LENGTH: u16 = 3;
+
+/// A message of the family. The library reads and writes it, but takes for granted that the length of a prefix is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message(pub WireguardMessage);
+
+impl GenlFamily for Message {
+    fn family_name() -> &'static str {
+        WireguardMessage::family_name()
+    }
+
+    fn command(&self) -> u8 {
+        self.0.command()
+    }
+
+    fn version(&self) -> u8 {
+        self.0.version()
+    }
+}
+
+impl Emitable for Message {
+    fn buffer_len(&self) -> usize {
+        self.0.buffer_len()
+    }
+
+    fn emit(&self, buffer: &mut [u8]) {
+        self.0.emit(buffer);
+    }
+}
+
+impl ParseableParametrized<[u8], GenlHeader> for Message {
+    fn parse_with_param(buffer: &[u8], header: GenlHeader) -> Result<Self, DecodeError> {
+        if is_empty_at(buffer, &[Some(PEERS), None, Some(ALLOWED_IPS), None, Some(LENGTH)]) {
+            return Err("a prefix whose length is not there".to_owned().into());
+        }
+        WireguardMessage::parse_with_param(buffer, header).map(Self)
+    }
+}
+
+/// Whether there is nothing in an attribute at the end of a way through nested ones, each of a kind or of any.
+fn is_empty_at(buffer: &[u8], way: &[Option<u16>]) -> bool {
+    let Some((kind, rest)) = way.split_first() else { return buffer.is_empty() };
+    let attributes = NlasIterator::new(buffer).map_while(Result::ok);
+    let mut on_the_way = attributes.filter(|attribute| kind.is_none_or(|kind| attribute.kind() & TYPE == kind));
+    on_the_way.any(|attribute| is_empty_at(attribute.value(), rest))
+}
 
 /// A request of changes to the interface `name`, cut into messages: the device, then each peer on its own, one with many
 /// prefixes in several parts. Keys are in the attributes as they are: whoever sends them wipes the bytes.

@@ -20,7 +20,6 @@ use kerntun_netlink::{Answer, wireguard};
 use kerntun_uapi::answer::AnswerParser;
 use kerntun_uapi::{DeviceState, Request, RequestError};
 use netlink_packet_generic::GenlMessage;
-use netlink_packet_wireguard::WireguardMessage;
 
 /// A function for any input.
 pub type Target = fn(&[u8]);
@@ -115,7 +114,7 @@ pub fn configuration(input: &[u8]) {
 pub fn kernel(input: &[u8]) {
     // Every input is of the exchange at hand: bytes 8 to 12 of a message are its number.
     let sequence = input.get(8..12).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_ne_bytes);
-    let mut answer = Answer::<GenlMessage<WireguardMessage>>::default();
+    let mut answer = Answer::<GenlMessage<wireguard::Message>>::default();
     let result = answer.read(input, sequence);
     if let Err(error) = result {
         assert!(!error.to_string().is_empty());
@@ -123,7 +122,7 @@ pub fn kernel(input: &[u8]) {
     assert!(answer.messages.len() <= input.len() / 16);
     let mut state = DeviceState::default();
     for message in answer.messages {
-        message.into_parts().1.attributes.into_iter().for_each(|attribute| wireguard::take(&mut state, attribute));
+        message.into_parts().1.0.attributes.into_iter().for_each(|attribute| wireguard::take(&mut state, attribute));
     }
     // The same as an answer of our module about drops.
     let mut answer = Answer::<GenlMessage<Drops>>::default();
