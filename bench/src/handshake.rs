@@ -30,6 +30,8 @@ const WINDOW: Duration = Duration::from_secs(2);
 const CALLED: usize = 400;
 /// An answer that takes longer is lost.
 const LOST: Duration = Duration::from_millis(300);
+/// How often called peers look for messages. Somebody who waited in a system call would have to be woken at the daemon's expense.
+const LOOK: Duration = Duration::from_micros(200);
 
 /// Measures a daemon by itself.
 pub(crate) fn measure(subject: &Subject) -> Result<Values, Trouble> {
@@ -169,7 +171,7 @@ impl Calls {
 /// Microseconds of the daemon for each handshake that it begins, `together` at a time.
 fn as_initiator(daemon: &Daemon, sites: &[Site; 2], together: usize) -> Result<f64, Trouble> {
     // Each called peer has a port of its own: boringtun sorts messages by where they come from.
-    let open = || (0..CALLED).map(|_| socket()).collect::<Result<Vec<_>, _>>();
+    let open = || (0..CALLED).map(|_| looking()).collect::<Result<Vec<_>, _>>();
     let sockets = sites[1].run(open)?;
     let mut peers = Vec::with_capacity(CALLED);
     for (number, socket) in sockets.iter().enumerate() {
@@ -193,12 +195,17 @@ fn as_initiator(daemon: &Daemon, sites: &[Site; 2], together: usize) -> Result<f
 }
 
 /// Answers the handshakes of these peers, all at once when all have begun, and waits for the packets that they were begun for.
+/// It computes while the daemon has nothing to do, which would take longer beside it.
 fn answer(far: &noise::Daemon, called: &[(usize, &UdpSocket)]) -> Result<(), Trouble> {
-    let mut answers = Vec::with_capacity(called.len());
+    let mut begun = Vec::with_capacity(called.len());
     for (number, socket) in called {
         let mut initiation = [0; INITIATION];
         let from = wait(*number, socket, &mut initiation, 1)?;
-        answers.push((socket, from, far.respond(&private(*number), &initiation)?));
+        begun.push((*number, socket, from, initiation));
+    }
+    let mut answers = Vec::with_capacity(called.len());
+    for (number, socket, from, initiation) in begun {
+        answers.push((socket, from, far.respond(&private(number), &initiation)?));
     }
     for (socket, from, answer) in answers {
         socket.send_to(&answer, from).map_err(fail)?;
@@ -214,16 +221,24 @@ fn wait(number: usize, socket: &UdpSocket, message: &mut [u8], kind: u8) -> Resu
         match socket.recv_from(message) {
             Ok((_, from)) if message[0] == kind => return Ok(from),
             Ok(_) => {}
-            Err(error) if is_silence(&error) => {}
+            Err(error) if is_silence(&error) => thread::sleep(LOOK),
             Err(error) => return Err(fail(error)),
         }
     }
     Err(Trouble::new(format!("handshake {number} was not completed")))
 }
 
+/// A socket that waits for messages.
 fn socket() -> Result<UdpSocket, Trouble> {
     let socket = UdpSocket::bind((OUTER[1], 0)).map_err(fail)?;
     socket.set_read_timeout(Some(LOST)).map_err(fail)?;
+    Ok(socket)
+}
+
+/// A socket that does not.
+fn looking() -> Result<UdpSocket, Trouble> {
+    let socket = UdpSocket::bind((OUTER[1], 0)).map_err(fail)?;
+    socket.set_nonblocking(true).map_err(fail)?;
     Ok(socket)
 }
 

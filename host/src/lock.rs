@@ -6,17 +6,24 @@ use kerntun_engine::host::{Lock, Rank, Table};
 use kerntun_engine::memory::OutOfMemory;
 use parking_lot::{Mutex, RwLock};
 
-/// A mutual exclusion lock that knows its rank.
+/// A mutual exclusion lock. It knows its rank in builds that check the order; in others that would cost eight bytes for
+/// every peer.
 #[derive(Debug)]
 pub struct UserLock<T> {
+    #[cfg(debug_assertions)]
     rank: Rank,
     value: Mutex<T>,
 }
 
 impl<T: Send> Lock<T> for UserLock<T> {
     /// A lock of that rank around `value`; never fails.
+    #[cfg_attr(not(debug_assertions), expect(unused_variables))]
     fn new(rank: Rank, value: T) -> Result<Self, OutOfMemory> {
-        Ok(Self { rank, value: Mutex::new(value) })
+        Ok(Self {
+            #[cfg(debug_assertions)]
+            rank,
+            value: Mutex::new(value),
+        })
     }
 
     /// Runs `section` with the value while nobody else does.
@@ -26,6 +33,7 @@ impl<T: Send> Lock<T> for UserLock<T> {
     /// back with the value as it was left.
     #[inline]
     fn with<R>(&self, section: impl FnOnce(&mut T) -> R) -> R {
+        #[cfg(debug_assertions)]
         let _holding = Holding::enter(self.rank);
         section(&mut self.value.lock())
     }
