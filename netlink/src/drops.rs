@@ -20,9 +20,6 @@ const DROPS: u16 = 4;
 const NAME: u16 = 1;
 const COUNT: u16 = 2;
 
-/// The bits of an attribute's type that are its type (`NLA_TYPE_MASK`).
-const TYPE: u16 = 0x3fff;
-
 /// One message: of the interface, or of one of its peers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Drops {
@@ -83,7 +80,7 @@ impl ParseableParametrized<[u8], GenlHeader> for Drops {
         let mut drops = Self::default();
         for attribute in NlasIterator::new(buffer) {
             let attribute = attribute?;
-            match attribute.kind() & TYPE {
+            match attribute.kind() {
                 IFNAME => drops.interface = text(attribute.value()),
                 PUBLIC_KEY => drops.peer = attribute.value().try_into().ok().map(PublicKey),
                 DROPS => {
@@ -103,7 +100,7 @@ fn read_reason(buffer: &[u8]) -> Result<Option<(String, u64)>, DecodeError> {
     let (mut name, mut count) = (None, None);
     for attribute in NlasIterator::new(buffer) {
         let attribute = attribute?;
-        match attribute.kind() & TYPE {
+        match attribute.kind() {
             NAME => name = text(attribute.value()),
             COUNT => count = attribute.value().try_into().ok().map(u64::from_ne_bytes),
             _ => {}

@@ -16,8 +16,6 @@ use zeroize::Zeroize;
 /// Allowed IPs in one message at most. One takes 44 bytes, and lengths of nested attributes have 16 bits.
 const PREFIXES_PER_MESSAGE: usize = 512;
 
-/// The bits of an attribute's type that are its type (`NLA_TYPE_MASK`).
-const TYPE: u16 = 0x3fff;
 /// `WGDEVICE_A_PEERS`, `WGPEER_A_ALLOWEDIPS` and `WGALLOWEDIP_A_CIDR_MASK` of <linux/wireguard.h>.
 const PEERS: u16 = 8;
 const ALLOWED_IPS: u16 = 9;
@@ -64,7 +62,7 @@ impl ParseableParametrized<[u8], GenlHeader> for Message {
 fn is_empty_at(buffer: &[u8], way: &[Option<u16>]) -> bool {
     let Some((kind, rest)) = way.split_first() else { return buffer.is_empty() };
     let attributes = NlasIterator::new(buffer).map_while(Result::ok);
-    let mut on_the_way = attributes.filter(|attribute| kind.is_none_or(|kind| attribute.kind() & TYPE == kind));
+    let mut on_the_way = attributes.filter(|attribute| kind.is_none_or(|kind| attribute.kind() == kind));
     on_the_way.any(|attribute| is_empty_at(attribute.value(), rest))
 }
 
