@@ -237,7 +237,7 @@ fn socket() -> Result<UdpSocket, Trouble> {
 
 /// A socket that does not.
 fn looking() -> Result<UdpSocket, Trouble> {
-    let socket = UdpSocket::bind((OUTER[1], 0)).map_err(fail)?;
+    let socket = socket()?;
     socket.set_nonblocking(true).map_err(fail)?;
     Ok(socket)
 }

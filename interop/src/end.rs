@@ -290,13 +290,8 @@ impl End {
     /// If it does not run.
     #[must_use]
     pub fn processor_time(&self) -> u64 {
-        let used = |process: u32| -> u64 {
-            let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("a running process");
-            let behind_name = stat.rsplit(')').next().expect("a closing parenthesis");
-            // proc_pid_stat(5): utime and stime are fields 14 and 15, and the name is the second.
-            behind_name.split_whitespace().skip(11).take(2).filter_map(|word| word.parse::<u64>().ok()).sum()
-        };
-        self.processes().into_iter().map(used).sum()
+        let stat = |process| fs::read_to_string(format!("/proc/{process}/stat")).expect("a running process");
+        self.processes().into_iter().map(|process| name_and_time(&stat(process)).1).sum()
     }
 
     /// The same of each thread that its server has now, by name.
@@ -308,13 +303,16 @@ impl End {
         let server = *self.processes().last().expect("the one that was started");
         let tasks = fs::read_dir(format!("/proc/{server}/task")).expect("a running process");
         let stats = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("stat")).ok());
-        let used = |stat: String| {
-            let (before, behind) = stat.rsplit_once(')').expect("a closing parenthesis");
-            let name = before.split_once('(').map_or("", |(_, name)| name).to_owned();
-            (name, behind.split_whitespace().skip(11).take(2).filter_map(|word| word.parse::<u64>().ok()).sum())
-        };
-        stats.map(used).collect()
+        stats.map(|stat| name_and_time(&stat)).collect()
     }
+}
+
+/// The name and the processor time, in hundredths of a second, of a process or thread by its `stat`.
+fn name_and_time(stat: &str) -> (String, u64) {
+    let (before, behind) = stat.rsplit_once(')').expect("a closing parenthesis");
+    let name = before.split_once('(').map_or("", |(_, name)| name).to_owned();
+    // proc_pid_stat(5): utime and stime are fields 14 and 15, and the name is the second.
+    (name, behind.split_whitespace().skip(11).take(2).filter_map(|word| word.parse::<u64>().ok()).sum())
 }
 
 impl Drop for End {
