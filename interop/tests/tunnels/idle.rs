@@ -22,10 +22,10 @@ const MANY: u32 = 100_000;
 const PART: usize = 2000;
 
 /// How often threads of both processes have gone to sleep (proc_pid_status(5)), each of which means that they woke up
-/// before, and how many threads there are.
+/// before, and how many threads there are. A thread that ends while they are listed is not among them.
 fn sleeps(end: &End) -> (u64, usize) {
     let tasks = end.processes().into_iter().flat_map(|process| fs::read_dir(format!("/proc/{process}/task")).unwrap());
-    let statuses: Vec<_> = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("status")).unwrap()).collect();
+    let statuses: Vec<_> = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("status")).ok()).collect();
     let count = |status: &String| -> u64 {
         let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
         line.unwrap().trim().parse().unwrap()
