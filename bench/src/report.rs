@@ -24,14 +24,21 @@ pub(crate) struct Write {
     #[arg(default_value = "bench-full.json")]
     file: PathBuf,
 
-    /// The folder for performance.md, performance.svg and performance.json
+    /// The folder for it
     #[arg(long, default_value = "docs")]
     output: PathBuf,
 
-    /// A text in Markdown to be included as it is
-    #[arg(long, default_value = "bench/notes.md")]
-    notes: PathBuf,
+    /// What its page (.md), picture (.svg) and samples (.json) are called
+    #[arg(long, default_value = MAIN)]
+    name: String,
+
+    /// A text in Markdown to be included as it is; a page with another name than the usual one has none unless said here
+    #[arg(long)]
+    notes: Option<PathBuf>,
 }
+
+/// The page that says how everything is measured, which those of other machines refer to.
+const MAIN: &str = "performance";
 
 /// Prints the table.
 pub(crate) fn show(args: &Show) -> Result<ExitCode, Trouble> {
@@ -42,16 +49,18 @@ pub(crate) fn show(args: &Show) -> Result<ExitCode, Trouble> {
 /// Writes the report.
 pub(crate) fn write(args: &Write) -> Result<ExitCode, Trouble> {
     let results = read(&args.file)?;
-    let notes = fs::read_to_string(&args.notes).unwrap_or_default();
-    let put = |name: &str, text: String| {
-        let path = args.output.join(name);
+    let usual = (args.name == MAIN).then(|| PathBuf::from("bench/notes.md"));
+    let notes = args.notes.clone().or(usual);
+    let text = notes.as_ref().map(|path| fs::read_to_string(path).unwrap_or_default());
+    let put = |kind: &str, text: String| {
+        let path = args.output.join(format!("{}.{kind}", args.name));
         fs::write(&path, text).map_err(|error| Trouble::new(format!("cannot write {}: {error}", path.display())))?;
         println!("wrote {}", path.display());
         Ok::<_, Trouble>(())
     };
-    put("performance.md", markdown(&results, &notes))?;
-    put("performance.svg", chart::svg(&results))?;
-    results.write(&args.output.join("performance.json"))?;
+    put("md", markdown(&results, &args.name, notes.as_deref().zip(text.as_deref())))?;
+    put("svg", chart::svg(&results))?;
+    results.write(&args.output.join(format!("{}.json", args.name)))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -61,23 +70,34 @@ fn read(file: &Path) -> Result<Results, Trouble> {
     })
 }
 
-fn markdown(results: &Results, notes: &str) -> String {
-    let mut text = String::from(
-        "# Performance\n\n<!-- Written by `kerntun-bench report` from performance.json; bench/notes.md is the part by hand. -->\n\n",
-    );
-    introduction(&mut text, results);
-    text.push_str("\n![The main numbers as bars](performance.svg)\n\n## What was wanted\n\n");
+/// The page `name`, with what was written by hand in a file.
+fn markdown(results: &Results, name: &str, notes: Option<(&Path, &str)>) -> String {
+    let mut text = match name {
+        MAIN => "# Performance\n\n".to_owned(),
+        _ => format!("# Performance of {}\n\n", results.machine.processor),
+    };
+    let _ = write!(text, "<!-- Written by `kerntun-bench report` from {name}.json");
+    if let Some((file, _)) = notes {
+        let _ = write!(text, "; {} is the part by hand", file.display());
+    }
+    text.push_str(". -->\n\n");
+    introduction(&mut text, results, name);
+    let _ = write!(text, "\n![The main numbers as bars]({name}.svg)\n\n## What was wanted\n\n");
     verdicts(&mut text, results);
     text.push_str("\n## Medians\n\n");
     medians(&mut text, results);
     text.push_str("\n## Where another one is ahead\n\n");
     ahead(&mut text, results);
-    text.push_str(METHOD);
-    if !notes.trim().is_empty() {
+    text.push_str(if name == MAIN { METHOD } else { ELSEWHERE });
+    if let Some((_, notes)) = notes {
         let _ = write!(text, "\n{}\n", notes.trim());
     }
     text
 }
+
+const ELSEWHERE: &str = "
+How all of it is measured, and what stands in the way, is in [performance.md](performance.md).
+";
 
 const METHOD: &str = "
 ## How it is measured
@@ -106,13 +126,13 @@ cargo run --release -p kerntun-bench -- report
 ```
 ";
 
-fn introduction(text: &mut String, results: &Results) {
+fn introduction(text: &mut String, results: &Results, name: &str) {
     let machine = &results.machine;
     let rounds = results.samples.iter().map(|sample| sample.round).max().unwrap_or_default();
     let _ = writeln!(
         text,
         "Measured on {} at commit `{}`: {rounds} rounds of what the wanted ratios need, fewer of the rest; every sample is in \
-         [performance.json](performance.json). {} processors ({}{}; {}), {} GiB, Linux {}, {}, {}.\n",
+         [{name}.json]({name}.json). {} processors ({}{}; {}), {} GiB, Linux {}, {}, {}.\n",
         machine.date,
         machine.commit,
         machine.processors,
@@ -246,6 +266,21 @@ mod tests {
         assert!(told(&[None]).contains("not recorded"));
         assert!(told(&[Some(9.0), Some(3.0)]).starts_with("In none of the 2 measurements"));
         assert!(told(&[Some(9.0), Some(11.0), Some(80.0)]).starts_with("In 2 of 3 measurements, in 2 of the rounds"));
+    }
+
+    #[test]
+    fn a_page_of_another_machine_refers_to_the_usual_one() {
+        let results = Results::new(crate::machine::Machine::here());
+        let usual = markdown(&results, MAIN, Some((Path::new("notes.md"), "by hand")));
+        assert!(
+            usual.starts_with(
+                "# Performance\n\n<!-- Written by `kerntun-bench report` from performance.json; notes.md is"
+            )
+        );
+        assert!(usual.contains(METHOD) && !usual.contains(ELSEWHERE) && usual.ends_with("\nby hand\n"));
+        let other = markdown(&results, "older", None);
+        assert!(other.contains("from older.json. -->") && other.contains("(older.svg)"));
+        assert!(!other.contains(METHOD) && other.ends_with(ELSEWHERE));
     }
 
     #[test]
