@@ -7,7 +7,7 @@
 
 use crate::cpu;
 use crate::daemon::{Daemon, identity, key, peer, public_key};
-use crate::noise::{self, COOKIE, INITIATION, RESPONSE, Waiting};
+use crate::noise::{self, COOKIE, INITIATION, RESPONSE, Waiting, put_cookie};
 use crate::results::Values;
 use crate::stage::{self, INNER_MTU, NAMES, OUTER, PORTS};
 use crate::subject::{Program, Subject};
@@ -121,7 +121,7 @@ impl Calls {
                 next = next.max(number + 1);
                 let waiting = &mut self.prepared[number];
                 if let Some(cookie) = &self.cookie {
-                    waiting.put_cookie(cookie);
+                    put_cookie(&mut waiting.message, cookie);
                 }
                 self.socket.send(&waiting.message).map_err(fail)?;
                 on_the_way += 1;
@@ -200,27 +200,43 @@ fn answer(far: &noise::Daemon, called: &[(usize, &UdpSocket)]) -> Result<(), Tro
     let mut begun = Vec::with_capacity(called.len());
     for (number, socket) in called {
         let mut initiation = [0; INITIATION];
-        let from = wait(*number, socket, &mut initiation, 1)?;
+        let from = wait(*number, socket, &mut initiation, 1, |_| Ok(()))?;
         begun.push((*number, socket, from, initiation));
     }
     let mut answers = Vec::with_capacity(called.len());
     for (number, socket, from, initiation) in begun {
-        answers.push((socket, from, far.respond(&private(number), &initiation)?));
+        answers.push((number, socket, from, far.respond(&private(number), &initiation)?));
     }
-    for (socket, from, answer) in answers {
-        socket.send_to(&answer, from).map_err(fail)?;
+    for (_, socket, from, answer) in &answers {
+        socket.send_to(answer, from).map_err(fail)?;
     }
-    called.iter().try_for_each(|(number, socket)| wait(*number, socket, &mut [0; 256], 4).map(drop))
+    for (number, socket, from, mut answer) in answers {
+        // boringtun and its kin take a hundred responses a second for load.
+        let under_load = |message: &[u8]| {
+            let Some(reply) = message.first_chunk::<COOKIE>().filter(|reply| reply[0] == 3) else { return Ok(()) };
+            let Some(cookie) = far.cookie(reply, &answer) else { return Ok(()) };
+            put_cookie(&mut answer, &cookie);
+            socket.send_to(&answer, from).map(drop).map_err(fail)
+        };
+        wait(number, socket, &mut [0; 256], 4, under_load)?;
+    }
+    Ok(())
 }
 
-/// Waits for a message of this type. Gives where it came from.
-fn wait(number: usize, socket: &UdpSocket, message: &mut [u8], kind: u8) -> Result<SocketAddr, Trouble> {
+/// Waits for a message of this type. Gives where it came from. Those of other types are for `other`.
+fn wait(
+    number: usize,
+    socket: &UdpSocket,
+    message: &mut [u8],
+    kind: u8,
+    mut other: impl FnMut(&[u8]) -> Result<(), Trouble>,
+) -> Result<SocketAddr, Trouble> {
     let begin = Instant::now();
     // It may try again, once, after 5 s.
     while begin.elapsed() < Duration::from_secs(7) {
         match socket.recv_from(message) {
             Ok((_, from)) if message[0] == kind => return Ok(from),
-            Ok(_) => {}
+            Ok((len, _)) => other(&message[..len])?,
             Err(error) if is_silence(&error) => thread::sleep(LOOK),
             Err(error) => return Err(fail(error)),
         }

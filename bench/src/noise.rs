@@ -71,10 +71,11 @@ impl Daemon {
     }
 
     /// The cookie in a reply to `message`, if it is one.
-    pub(crate) fn cookie(&self, reply: &[u8; COOKIE], message: &[u8; INITIATION]) -> Option<[u8; 16]> {
+    pub(crate) fn cookie(&self, reply: &[u8; COOKIE], message: &[u8]) -> Option<[u8; 16]> {
         let (nonce, sealed) = (reply[8..32].first_chunk()?, &reply[32..]);
         let (mut cookie, tag) = (*sealed.first_chunk()?, sealed[16..].first_chunk()?);
-        let mac1 = &message[INITIATION - 32..INITIATION - 16];
+        let (_, macs) = message.split_last_chunk::<32>()?;
+        let mac1 = &macs[..16];
         Fast::new().xopen(&Secret::new(self.cookie_key), nonce, mac1, &mut cookie, tag).then_some(cookie)
     }
 
@@ -86,14 +87,14 @@ impl Daemon {
     }
 }
 
-impl Waiting {
-    /// Adds the second mac, which a daemon under load wants to see.
-    pub(crate) fn put_cookie(&mut self, cookie: &[u8; 16]) {
-        let mut mac = [0; 16];
-        Fast::new().mac(&mut mac, cookie, &[&self.message[..INITIATION - 16]]);
-        self.message[INITIATION - 16..].copy_from_slice(&mac);
+/// Adds the second mac to a message, which a daemon under load wants to see.
+pub(crate) fn put_cookie(message: &mut [u8], cookie: &[u8; 16]) {
+    if let Some((signed, mac2)) = message.split_last_chunk_mut::<16>() {
+        Fast::new().mac(mac2, cookie, &[signed]);
     }
+}
 
+impl Waiting {
     /// Whether a response is the daemon's to this handshake.
     pub(crate) fn is_answered_by(&mut self, response: &[u8; RESPONSE]) -> bool {
         self.state.read_message(&response[12..60], &mut [0; 16]).is_ok()
@@ -155,5 +156,32 @@ mod tests {
         assert_eq!(response[8..12], [7, 0, 0, 0]);
         assert!(waiting.is_answered_by(&response));
         assert!(!daemon.initiate(&other, 1_700_000_001, 8).unwrap().is_answered_by(&damaged));
+    }
+
+    /// The paper, sections 5.4.4 and 5.4.7.
+    #[test]
+    fn a_cookie_for_either_message_is_read_and_shown() {
+        let daemon = Daemon::new(public_key([0x48; 32]));
+        let initiation = daemon.initiate(&[0x50; 32], 1_700_000_000, 7).unwrap().message;
+        let response = Daemon::new(public_key([0x50; 32])).respond(&[0x48; 32], &initiation).unwrap();
+        for message in [&initiation[..], &response] {
+            let (cookie, nonce) = ([0x33; 16], [0x44; 24]);
+            let mut sealed = cookie;
+            let end = message.len();
+            let key = Secret::new(daemon.cookie_key);
+            let tag = Fast::new().xseal(&key, &nonce, &message[end - 32..end - 16], &mut sealed);
+            let mut reply = [0; COOKIE];
+            reply[8..32].copy_from_slice(&nonce);
+            reply[32..48].copy_from_slice(&sealed);
+            reply[48..].copy_from_slice(&tag);
+            assert_eq!(daemon.cookie(&reply, message), Some(cookie));
+            reply[50] ^= 1;
+            assert_eq!(daemon.cookie(&reply, message), None);
+            let mut shown = message.to_vec();
+            put_cookie(&mut shown, &cookie);
+            let mut mac2 = [0; 16];
+            Fast::new().mac(&mut mac2, &cookie, &[&message[..end - 16]]);
+            assert_eq!((&shown[..end - 16], &shown[end - 16..]), (&message[..end - 16], &mac2[..]));
+        }
     }
 }

@@ -111,7 +111,7 @@ processors in which anything ran, senders, receivers and interrupts included. Fo
 `tx-udp-segmentation` is switched off on the wire: super-packets are then cut before it, and nothing joins them again. Handshakes
 are answered to prepared messages of 512 peers, 16 at a time; as initiator a daemon begins 400, 16 at a time and then one after the
 other, each with the packet that wanted it, which counts as well; who it calls looks for messages every 200 µs, so that nobody has to
-be woken at its expense. A hub gets its packets from one socket, sealed beforehand, one of each of its 10,000 peers in turn, each from an
+be woken at its expense. A daemon that asks for cookies is shown them, and asking is its own work. A hub gets its packets from one socket, sealed beforehand, one of each of its 10,000 peers in turn, each from an
 address of its own; what it delivers is dropped by the system's first look, or forwarded from each peer to the next. The highest rate is one of sixteen between 10,000 and 600,000 that the generator could keep up; where it
 could not, as the bare wire shows, more may be possible.
 

@@ -111,14 +111,13 @@ fn inside(choice: &Choice, extent: Extent) -> Result<ExitCode, Trouble> {
                 });
             });
             eprintln!();
-            match outcome {
-                Ok(()) => {}
+            for trouble in outcome {
                 // One subject that does not work does not keep the others from being measured.
-                Err(trouble) if extent != Extent::Smoke => {
-                    eprintln!("{trouble}");
-                    failed = true;
+                if extent == Extent::Smoke {
+                    return Err(trouble);
                 }
-                Err(trouble) => return Err(trouble),
+                eprintln!("{trouble}");
+                failed = true;
             }
             if extent != Extent::Smoke {
                 results.write(&plan.into)?;
@@ -134,39 +133,58 @@ fn inside(choice: &Choice, extent: Extent) -> Result<ExitCode, Trouble> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// The measurements of one subject, with processes started for them.
+/// The measurements of one subject, with processes started for them, and what went wrong. Those on one stage end with the first that
+/// fails; each that is made alone has a daemon of its own.
 fn turn(
     subject: &Subject,
     measures: &[Measure],
     plan: &Plan,
     extent: Extent,
     mut measured: impl FnMut(Measure, Values),
-) -> Result<(), Trouble> {
-    let mut stage = None;
+) -> Vec<Trouble> {
+    let (mut stage, mut is_broken, mut troubles) = (None, false, Vec::new());
     for measure in measures {
-        let doing = || format!("{}: {}", subject.name(), measure.name());
-        let mut others = Others::watch()?;
-        let values = if measure.is_alone() {
-            stage = None;
-            measure.run_alone(subject)
-        } else {
-            let built = match stage.take() {
-                Some(built) => built,
-                None => Stage::build(subject).map_err(|trouble| trouble.context(subject.name()))?,
-            };
-            others = Others::watch()?;
-            measure.run(stage.insert(built), plan.care)
-        };
-        let mut values = values.map_err(|trouble| trouble.context(doing()))?;
-        let (foreign, stolen) = others.found()?;
-        values.insert(FOREIGN.to_owned(), foreign);
-        values.insert(STOLEN.to_owned(), stolen);
-        if extent == Extent::Smoke {
-            require(subject, &values).map_err(|trouble| trouble.context(doing()))?;
+        if is_broken && !measure.is_alone() {
+            continue;
         }
-        measured(*measure, values);
+        match one(subject, *measure, &mut stage, plan, extent) {
+            Ok(values) => measured(*measure, values),
+            Err(trouble) => {
+                is_broken |= !measure.is_alone();
+                troubles.push(trouble.context(format!("{}: {}", subject.name(), measure.name())));
+            }
+        }
     }
-    Ok(())
+    troubles
+}
+
+/// One measurement, and what else the machine did meanwhile. The stage is built for the first that needs it.
+fn one(
+    subject: &Subject,
+    measure: Measure,
+    stage: &mut Option<Stage>,
+    plan: &Plan,
+    extent: Extent,
+) -> Result<Values, Trouble> {
+    let mut others = Others::watch()?;
+    let mut values = if measure.is_alone() {
+        *stage = None;
+        measure.run_alone(subject)?
+    } else {
+        let built = match stage.take() {
+            Some(built) => built,
+            None => Stage::build(subject)?,
+        };
+        others = Others::watch()?;
+        measure.run(stage.insert(built), plan.care)?
+    };
+    let (foreign, stolen) = others.found()?;
+    values.insert(FOREIGN.to_owned(), foreign);
+    values.insert(STOLEN.to_owned(), stolen);
+    if extent == Extent::Smoke {
+        require(subject, &values)?;
+    }
+    Ok(values)
 }
 
 /// The file to go on with, or a new one.
