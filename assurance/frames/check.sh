@@ -16,7 +16,11 @@ if frames 1024 1024 deliberate_frame >/dev/null; then
     echo "FAILED: a frame of more than 1 KiB was not noticed, so this check proves nothing" >&2
     exit 1
 fi
-link "$target" "-Z emit-stack-sizes" 2>/dev/null
+if ! link "$target" "-Z emit-stack-sizes" 2>"$target/errors"; then
+    cat "$target/errors" >&2
+    echo "FAILED: the engine does not link without a panic (see panics), so its frames cannot be told" >&2
+    exit 1
+fi
 # shellcheck disable=SC2086
 frames 1024 1024 $packet_entries && frames 2048 4096 $handshake_entries ||
     { echo "FAILED: the engine takes more of the stack than it promises" >&2; exit 1; }
