@@ -2,8 +2,8 @@
 //! configuration that changes meanwhile. The same calls, the same results.
 
 mod common;
-use common::{private_key, public_key};
-use kerntun_crypto::{Portable, Slices, Span};
+use common::{Primitives, private_key, public_key};
+use kerntun_crypto::{Slices, Span};
 use kerntun_engine::config::{AllowedIpChange, Change, PeerChange};
 use kerntun_engine::device::Device;
 use kerntun_engine::egress::SealJob;
@@ -52,7 +52,7 @@ impl Fragments {
     }
 }
 
-/// The portable primitives, on fragments.
+/// The primitives, on fragments.
 struct Scattered;
 
 impl Scattered {
@@ -75,40 +75,40 @@ impl Crypto for Scattered {
     fn seal_run(&self, key: &Secret, first_counter: u64, run: &mut Self::Run<'_>) {
         Self::each(run, |at, bytes| {
             let spans = [Span { start: 0, len: bytes.len() }];
-            Portable.seal_run(key, first_counter + at as u64, &mut Slices { buffer: bytes, spans: &spans });
+            Primitives.seal_run(key, first_counter + at as u64, &mut Slices { buffer: bytes, spans: &spans });
         });
     }
 
     fn open_run(&self, key: &Secret, packets: &mut [Incoming], run: &mut Self::Run<'_>) {
         Self::each(run, |at, bytes| {
             let spans = [Span { start: 0, len: bytes.len() }];
-            Portable.open_run(key, &mut packets[at..=at], &mut Slices { buffer: bytes, spans: &spans });
+            Primitives.open_run(key, &mut packets[at..=at], &mut Slices { buffer: bytes, spans: &spans });
         });
     }
 
     fn x25519(&self, out: &mut Secret, private: &Secret, public: &[u8; 32]) -> bool {
-        Portable.x25519(out, private, public)
+        Primitives.x25519(out, private, public)
     }
     fn public_key(&self, private: &Secret) -> [u8; 32] {
-        Portable.public_key(private)
+        Primitives.public_key(private)
     }
     fn hash(&self, out: &mut [u8; 32], parts: &[&[u8]]) {
-        Portable.hash(out, parts);
+        Primitives.hash(out, parts);
     }
     fn mac(&self, out: &mut [u8; 16], key: &[u8], parts: &[&[u8]]) {
-        Portable.mac(out, key, parts);
+        Primitives.mac(out, key, parts);
     }
     fn seal(&self, key: &Secret, counter: u64, additional: &[u8], text: &mut [u8]) -> [u8; 16] {
-        Portable.seal(key, counter, additional, text)
+        Primitives.seal(key, counter, additional, text)
     }
     fn open(&self, key: &Secret, counter: u64, additional: &[u8], text: &mut [u8], tag: &[u8; 16]) -> bool {
-        Portable.open(key, counter, additional, text, tag)
+        Primitives.open(key, counter, additional, text, tag)
     }
     fn xseal(&self, key: &Secret, nonce: &[u8; 24], additional: &[u8], text: &mut [u8]) -> [u8; 16] {
-        Portable.xseal(key, nonce, additional, text)
+        Primitives.xseal(key, nonce, additional, text)
     }
     fn xopen(&self, key: &Secret, nonce: &[u8; 24], additional: &[u8], text: &mut [u8], tag: &[u8; 16]) -> bool {
-        Portable.xopen(key, nonce, additional, text, tag)
+        Primitives.xopen(key, nonce, additional, text, tag)
     }
 }
 
@@ -210,7 +210,7 @@ struct Opening {
     packets: Vec<Fragments>,
 }
 
-const RUNS: u64 = 600;
+const RUNS: u64 = if cfg!(miri) { 20 } else { 600 };
 const RUN: u64 = 7;
 
 #[test]
@@ -357,7 +357,7 @@ fn many_threads_never_share_a_counter() {
         for worker in 0..4_u32 {
             let (a, seen) = (&a, &seen);
             scope.spawn(move || {
-                for round in 0..2_000 {
+                for round in 0..if cfg!(miri) { 50 } else { 2_000 } {
                     let count = 1 + (round + worker) % 5;
                     let job = a.reserve(NOW, to_b, count).unwrap();
                     let mut seen = seen.lock().unwrap();

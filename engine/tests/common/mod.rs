@@ -2,7 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
-use kerntun_crypto::{Portable, Slices, Span};
+use kerntun_crypto::{Slices, Span};
 use kerntun_engine::config::{AllowedIpChange, Change, ConfigError, PeerChange};
 use kerntun_engine::device::{Device, Followup};
 use kerntun_engine::egress::{NotReserved, SealJob};
@@ -20,7 +20,13 @@ use kerntun_engine::time::{Instant, Wall};
 use kerntun_host::{Held, SeededEntropy, UserHost};
 use std::net::SocketAddr;
 
-pub type Home = UserHost<Portable, SeededEntropy>;
+/// What the tests compute with. In Miri, which is a thousand times slower, what is as if it were cryptography.
+#[cfg(miri)]
+pub use kerntun_crypto::InsecureFake as Primitives;
+#[cfg(not(miri))]
+pub use kerntun_crypto::Portable as Primitives;
+
+pub type Home = UserHost<Primitives, SeededEntropy>;
 
 pub const MTU: usize = 1420;
 /// Virtual time starts here, well away from zero.
@@ -68,7 +74,7 @@ pub struct Node {
 
 impl Node {
     pub fn new(seed: u64, address: &str) -> Self {
-        let host = UserHost::with_entropy(Portable, SeededEntropy::new(seed));
+        let host = UserHost::with_entropy(Primitives, SeededEntropy::new(seed));
         let node = Self {
             device: Device::new(host).unwrap(),
             address: address.parse().unwrap(),
@@ -351,7 +357,7 @@ pub fn private_key(seed: u64) -> Secret {
 }
 
 pub fn public_key(private: &Secret) -> PublicKey {
-    PublicKey(Portable.public_key(private))
+    PublicKey(Primitives.public_key(private))
 }
 
 pub fn prefix(text: &str) -> AllowedIp {

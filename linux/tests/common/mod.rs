@@ -35,6 +35,11 @@ impl Random {
     }
 }
 
+/// How often something random is tried. In Miri, which is a thousand times slower, now and then.
+pub fn rounds(all: usize) -> usize {
+    if cfg!(miri) { (all / 300).max(4) } else { all }
+}
+
 /// RFC 1071 by the letter: 16-bit words, end-around carry after each.
 pub fn naive_sum(data: &[u8]) -> u16 {
     let mut sum: u32 = 0;
