@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{forward, plan, report, run};
+use crate::{drain, forward, plan, report, run};
 use clap::{Parser, Subcommand};
 use kerntun_lab::Trouble;
 use std::path::PathBuf;
@@ -30,6 +30,8 @@ enum Command {
     Full(Choice),
     /// Seconds: whether each subject at hand carries anything, whole and in order
     Smoke(Choice),
+    /// One peer's packets with nothing else at work, with one worker and with two
+    Drain(drain::Args),
     /// Print the table of a file of results
     Show(report::Show),
     /// Write the report, its chart and a copy of the results to a folder
@@ -87,6 +89,7 @@ pub(crate) fn dispatch(args: Args) -> Result<ExitCode, Trouble> {
         Some(Command::Quick(choice)) => run::run(&choice, plan::Extent::Quick),
         Some(Command::Full(choice)) => run::run(&choice, plan::Extent::Full),
         Some(Command::Smoke(choice)) => run::run(&choice, plan::Extent::Smoke),
+        Some(Command::Drain(args)) => drain::run(&args),
         Some(Command::Show(args)) => report::show(&args),
         Some(Command::Report(args)) => report::write(&args),
         Some(Command::Forward(args)) => forward::run(&args).map(|()| ExitCode::SUCCESS),

@@ -52,10 +52,7 @@ const DRAIN: Duration = Duration::from_millis(300);
 /// Measures a daemon by itself.
 pub(crate) fn measure(subject: &Subject) -> Result<Values, Trouble> {
     let sites = stage::wired(1500)?;
-    // All peers are at the far end of the wire, where each address in that block is one of ours (ip-route(8), `local`).
-    let gateway = OUTER[1].to_string();
-    stage::run(&sites[0], "ip", &["route", "add", OUTSIDE, "via", &gateway])?;
-    stage::run(&sites[1], "ip", &["route", "add", "local", OUTSIDE, "dev", "lo"])?;
+    join_outside(&sites)?;
     let mut command = subject.command(NAMES[0]);
     if subject.program == Program::Boringtun {
         // A socket for each peer would need more descriptors than a process may have.
@@ -107,6 +104,13 @@ pub(crate) fn measure(subject: &Subject) -> Result<Values, Trouble> {
     Ok(values)
 }
 
+/// Puts all peers at the far end of the wire, where each address in that block is one of ours (ip-route(8), `local`).
+pub(crate) fn join_outside(sites: &[Site; 2]) -> Result<(), Trouble> {
+    let gateway = OUTER[1].to_string();
+    stage::run(&sites[0], "ip", &["route", "add", OUTSIDE, "via", &gateway])?;
+    stage::run(&sites[1], "ip", &["route", "add", "local", OUTSIDE, "dev", "lo"])
+}
+
 /// Adds the peers of these numbers.
 fn configure(
     daemon: &Daemon,
@@ -122,10 +126,10 @@ fn configure(
 }
 
 /// A handshake and who begins it.
-type Begun = (usize, Waiting);
+pub(crate) type Begun = (usize, Waiting);
 
 /// Computes initiations on two processors.
-fn prepared(far: &noise::Daemon, numbers: std::ops::Range<usize>) -> Result<Vec<Begun>, Trouble> {
+pub(crate) fn prepared(far: &noise::Daemon, numbers: std::ops::Range<usize>) -> Result<Vec<Begun>, Trouble> {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let one = move |number: usize| {
         let index = u32::try_from(number).unwrap_or_default();
@@ -152,7 +156,7 @@ fn route(number: usize) -> Route {
     Route { destination: SocketAddr::from((OUTER[0], PORTS[0])), source: Some(source), tos: 0 }
 }
 
-fn queue(queue: &mut SendQueue, sockets: &Sockets, number: usize, message: &[u8]) {
+pub(crate) fn queue(queue: &mut SendQueue, sockets: &Sockets, number: usize, message: &[u8]) {
     if queue.reserve(message.len()).is_none() {
         queue.flush(sockets, boottime());
     }
@@ -163,7 +167,7 @@ fn queue(queue: &mut SendQueue, sockets: &Sockets, number: usize, message: &[u8]
 }
 
 /// Shakes hands with all of them. Gives the sessions, and how long it took until the last answer.
-fn connect(socket: &Sockets, begun: Vec<Begun>) -> Result<(Vec<Client>, Duration), Trouble> {
+pub(crate) fn connect(socket: &Sockets, begun: Vec<Begun>) -> Result<(Vec<Client>, Duration), Trouble> {
     let count = begun.len();
     let (mut out, mut batch) = (SendQueue::with_buffer(1 << 16), RecvBatch::with_buffers(64, 2048));
     let mut waiting: HashMap<usize, Waiting> = HashMap::with_capacity(count);
@@ -219,9 +223,9 @@ fn connect(socket: &Sockets, begun: Vec<Begun>) -> Result<(Vec<Client>, Duration
 }
 
 /// A peer with a session.
-struct Client {
+pub(crate) struct Client {
     number: usize,
-    transport: Transport,
+    pub(crate) transport: Transport,
 }
 
 /// Datagrams of all clients in turns, with counters from `first` on, to the address that `to` names.
@@ -248,10 +252,7 @@ struct Flood {
 
 /// Sends them all, as fast as it goes, and counts what the hub's interface gets, or what comes back.
 fn flood(hub: &Site, daemon: &Daemon, socket: &Sockets, datagrams: &[u8], back: bool) -> Result<Flood, Trouble> {
-    let delivered = || {
-        let count = || fs::read_to_string("/proc/thread-self/net/dev").map_err(fail).map(|text| received(&text));
-        hub.run(count)
-    };
+    let delivered = || hub.run(delivered);
     let turn = ACTIVE * SEALED;
     let (before, cpu, begin) = (delivered()?, cpu::of_process(daemon.process())?, Instant::now());
     let returned = AtomicU64::new(0);
@@ -290,6 +291,11 @@ fn sink(socket: &Sockets, returned: &AtomicU64, done: &AtomicBool) -> Result<(),
         thread::sleep(Duration::from_micros(500));
     }
     Ok(())
+}
+
+/// Packets that the daemon's interface has received, in whose namespace this is.
+pub(crate) fn delivered() -> Result<u64, Trouble> {
+    fs::read_to_string("/proc/thread-self/net/dev").map_err(fail).map(|text| received(&text))
 }
 
 /// Packets that an interface of ours has received, of `/proc/net/dev`.
@@ -332,7 +338,7 @@ fn private(number: usize) -> [u8; 32] {
     private
 }
 
-fn public(number: usize) -> [u8; 32] {
+pub(crate) fn public(number: usize) -> [u8; 32] {
     public_key(private(number))
 }
 
@@ -345,7 +351,7 @@ fn idle(number: usize) -> [u8; 32] {
 }
 
 /// Addresses of a peer inside and outside.
-fn inner(number: usize) -> Ipv4Addr {
+pub(crate) fn inner(number: usize) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 64, 0, 0)) + number as u32)
 }
 

@@ -11,7 +11,7 @@
 //! | `measure` | one measurement on a stage |
 //! | `tcp`, `udp`, `echo` | the traffic |
 //! | `primitives` | the ciphers by themselves |
-//! | `handshake`, `hub`, `noise`, `memory` | what a daemon does by itself |
+//! | `handshake`, `hub`, `drain`, `noise`, `memory` | what a daemon does by itself |
 //! | `cpu` | what the processors and processes have done |
 //! | `results` | the file of results |
 //! | `statistics`, `verdict` | medians, and which of the wanted ratios are reached |
@@ -24,6 +24,7 @@ mod args;
 mod chart;
 mod cpu;
 mod daemon;
+mod drain;
 mod echo;
 mod forward;
 mod handshake;

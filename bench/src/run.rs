@@ -22,19 +22,7 @@ pub(crate) fn run(choice: &Choice, extent: Extent) -> Result<ExitCode, Trouble> 
 }
 
 fn outside(choice: &Choice, extent: Extent) -> Result<ExitCode, Trouble> {
-    if !geteuid().is_root() {
-        return Err(Trouble::new("measuring needs root, for namespaces and large socket buffers")
-            .help("sudo -E env PATH=\"$PATH\" and the same command"));
-    }
-    for (program, package) in [("ip", "iproute2"), ("ethtool", "ethtool")] {
-        let mut command = Command::new(program);
-        if command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
-            return Err(
-                Trouble::new(format!("the program '{program}' is missing")).help(format!("apt-get install {package}"))
-            );
-        }
-    }
-    build()?;
+    prepare()?;
     let plan = Plan::new(extent, choice)?;
     for program in &plan.missing {
         eprintln!("not here: {} ({})", program.name(), program.how_to_install());
@@ -55,6 +43,23 @@ fn outside(choice: &Choice, extent: Extent) -> Result<ExitCode, Trouble> {
         End::TooLate => Err(Trouble::new("the measurements took four times as long as planned and were stopped")),
         End::Lost(error) => Err(Trouble::new(format!("lost sight of the measurements, which were stopped: {error}"))),
     }
+}
+
+/// Sees to it that there is what a measurement needs.
+pub(crate) fn prepare() -> Result<(), Trouble> {
+    if !geteuid().is_root() {
+        return Err(Trouble::new("measuring needs root, for namespaces and large socket buffers")
+            .help("sudo -E env PATH=\"$PATH\" and the same command"));
+    }
+    for (program, package) in [("ip", "iproute2"), ("ethtool", "ethtool")] {
+        let mut command = Command::new(program);
+        if command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+            return Err(
+                Trouble::new(format!("the program '{program}' is missing")).help(format!("apt-get install {package}"))
+            );
+        }
+    }
+    build()
 }
 
 /// Makes the daemon of this source in the profile of this program, where cargo is there.
