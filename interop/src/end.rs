@@ -5,6 +5,7 @@ use crate::namespace::{Namespace, check};
 use crate::program::Program;
 use crate::wait::{SOON, wait_for, wait_until};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::unistd::Pid;
 use std::env;
 use std::fs;
@@ -121,7 +122,10 @@ impl End {
         wait_until("the daemon listens", SOON, || {
             let child = self.child.as_mut().expect("just started");
             assert!(child.try_wait().expect("our child").is_none(), "the daemon ended at once");
-            UnixStream::connect(&socket).is_ok()
+            // What was left of one that was killed may still answer, for some milliseconds: the keeper is gone before its server.
+            let listener =
+                UnixStream::connect(&socket).and_then(|stream| Ok(getsockopt(&stream, PeerCredentials)?.pid()));
+            listener.is_ok_and(|listener| listener == child.id().cast_signed())
         });
     }
 
