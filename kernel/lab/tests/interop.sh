@@ -3,9 +3,6 @@
 load
 modprobe tun
 cable
-# wireguard-go's runtime interrupts its threads by signals when they have computed for 10 ms, and in a guest with every check of the
-# debug kernel it got no further than that.
-export GODEBUG=asyncpreemptoff=1
 
 # daemon PROGRAM: a tunnel between wg0 of a and the daemon's wgu of b, under the addresses of tunnel().
 daemon() {
