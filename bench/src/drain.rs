@@ -12,6 +12,7 @@ use crate::stage::{self, INNER_MTU, NAMES, PORTS};
 use crate::statistics::quantile;
 use crate::subject::{self, Program, Subject};
 use kerntun_lab::{End, Trouble};
+use kerntun_linux::checksum::Sum;
 use kerntun_linux::{SendQueue, Sockets, UdpConfig, UdpOffload, bind, boottime};
 use kerntun_uapi::{Section, SetRequest};
 use rustix::net::{getsockname, sockopt};
@@ -195,7 +196,7 @@ fn segment(packet: &mut [u8], number: u32) {
     packet[4..12].copy_from_slice(&[0, 0, 0x40, 0, 64, 6, 0, 0]);
     packet[12..16].copy_from_slice(&from);
     packet[16..20].copy_from_slice(&to);
-    let sum = checksum(&[&packet[..20]]);
+    let sum = Sum::ZERO.add_bytes(&packet[..20]).checksum();
     packet[10..12].copy_from_slice(&sum.to_be_bytes());
     packet[20..24].copy_from_slice(&[0x30, 0x39, 0x30, 0x3a]);
     packet[24..28].copy_from_slice(&number.wrapping_mul(payload as u32).to_be_bytes());
@@ -203,16 +204,9 @@ fn segment(packet: &mut [u8], number: u32) {
     // ACK.
     packet[32..40].copy_from_slice(&[0x50, 0x10, 0xff, 0xff, 0, 0, 0, 0]);
     let behind = (len - 20) as u16;
-    let sum = checksum(&[&from, &to, &[0, 6], &behind.to_be_bytes(), &packet[20..]]);
+    let pseudo = Sum::ZERO.add_bytes(&from).add_bytes(&to).add_u16(6).add_u16(behind);
+    let sum = pseudo.add_bytes(&packet[20..]).checksum();
     packet[36..38].copy_from_slice(&sum.to_be_bytes());
-}
-
-/// The Internet checksum (RFC 1071) of pieces of even length.
-fn checksum(pieces: &[&[u8]]) -> u16 {
-    let words = pieces.iter().flat_map(|piece| piece.chunks(2));
-    let sum = words.map(|word| u64::from(word[0]) << 8 | u64::from(word.get(1).copied().unwrap_or(0))).sum::<u64>();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    !(((folded & 0xffff) + (folded >> 16)) as u16)
 }
 
 fn fail(error: impl std::fmt::Display) -> Trouble {
