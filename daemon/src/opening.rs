@@ -3,12 +3,18 @@
 use crate::error::{Error, system};
 use crate::options::Options;
 use kerntun_linux::{IfExists, Tun, TunConfig, TunError, TunOffload, take_inherited};
+use kerntun_uapi::server::listener_of;
 use kerntun_uapi::{BindError, InterfaceName, UapiSocket};
-use std::path::PathBuf;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long a server may take to end after its keeper was killed.
-const LAST_MOMENT: Duration = Duration::from_millis(500);
+/// How long a server may take to end after its keeper was killed: its interface waits its turn behind everything else
+/// that the system does with interfaces just then.
+const LAST_MOMENT: Duration = Duration::from_secs(5);
 
 /// Both doors of an interface. Dropping it closes them, and with that the interface and the socket file (unless that is
 /// another process's) are gone.
@@ -20,14 +26,13 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// Makes or takes over both, or neither. If it looks as if a daemon served them, gives that one a moment to go: its
-    /// keeper may have been killed just now.
+    /// Makes or takes over both, or neither. If a daemon has them whose keeper was killed, gives that one a moment to go.
     pub(crate) fn open(options: &Options) -> Result<Self, Error> {
         let begin = Instant::now();
         loop {
             match Self::open_at_once(options) {
                 Err(error @ (Error::Tun(TunError::Exists(_)) | Error::Socket(BindError::AlreadyRunning { .. })))
-                    if begin.elapsed() < LAST_MOMENT && socket_of(options).is_some_and(|socket| socket.exists()) =>
+                    if begin.elapsed() < LAST_MOMENT && socket_of(options).is_some_and(|socket| is_left(&socket)) =>
                 {
                     tracing::debug!("{error}: waiting for its end");
                     std::thread::sleep(Duration::from_millis(20));
@@ -54,6 +59,26 @@ impl Opened {
 fn socket_of(options: &Options) -> Option<PathBuf> {
     let name = InterfaceName::new(&options.interface).ok()?;
     Some(options.socket_directory.join(name.socket_file()))
+}
+
+/// Whether this is what a killed keeper left: nobody listens, or only a server does that has no keeper any more.
+fn is_left(socket: &Path) -> bool {
+    match listener_of(socket) {
+        Ok(Some(keeper)) => Pid::from_raw(keeper).is_some_and(has_ended),
+        Ok(None) => false,
+        Err(error) => error.kind() == ErrorKind::ConnectionRefused,
+    }
+}
+
+/// Also if nobody has asked for its exit status yet.
+fn has_ended(process: Pid) -> bool {
+    match pidfd_open(process, PidfdFlags::empty()) {
+        Ok(process) => {
+            let mut ended = [PollFd::new(&process, PollFlags::IN)];
+            poll(&mut ended, Some(&Timespec::default())).is_ok_and(|ended| ended > 0)
+        }
+        Err(error) => error == Errno::SRCH,
+    }
 }
 
 fn create(name: &InterfaceName, options: &Options) -> Result<Tun, Error> {

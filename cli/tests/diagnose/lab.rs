@@ -1,5 +1,6 @@
 //! Two machines in namespaces: each a thread with its own network and mounts, so that nothing outside is touched.
 
+use kerntun_uapi::server::listener_of;
 use kerntun_uapi::{
     AllowedIp, AllowedIpChange, Client, InterfaceName, KeyChange, PeerChange, PublicKey, SecretKey, SetRequest,
 };
@@ -168,9 +169,11 @@ impl Side {
                 .stdin(Stdio::null())
                 .spawn()
                 .unwrap();
-            let client = client(&name);
-            for _ in 0..500 {
-                if client.get().is_ok() {
+            let (client, socket) = (client(&name), format!("/run/wireguard/{name}.sock"));
+            for _ in 0..1500 {
+                // What was left of one that was killed may still answer.
+                let listener = listener_of(socket.as_ref()).ok().flatten();
+                if listener == Some(daemon.id().cast_signed()) && client.get().is_ok() {
                     return daemon;
                 }
                 std::thread::sleep(Duration::from_millis(20));
@@ -190,8 +193,6 @@ impl Side {
             let _ = daemon.kill();
             let _ = daemon.wait();
         }
-        let socket = format!("/run/wireguard/{}.sock", self.name);
-        self.run(move || drop(fs::remove_file(socket)));
     }
 
     fn configure(&self, setup: &Setup) {

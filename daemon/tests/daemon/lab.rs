@@ -4,6 +4,7 @@ use crate::{BACKGROUND, SERVE, SOCKETS};
 use kerntun_crypto::Fast;
 use kerntun_engine::host::Crypto;
 use kerntun_engine::secret::Secret;
+use kerntun_uapi::server::listener_of;
 use kerntun_uapi::{
     AllowedIp, AllowedIpChange, Client, InterfaceName, KeyChange, PeerChange, PublicKey, SecretKey, Section, SetRequest,
 };
@@ -50,11 +51,11 @@ pub(crate) fn run(line: &str) -> String {
     try_run(line).unwrap_or_else(|text| panic!("{line}: {text}"))
 }
 
-/// Waits until it is so, ten seconds at most.
+/// Waits until it is so, half a minute at most.
 pub(crate) fn wait_until(what: &str, so: impl Fn() -> bool) {
     let started = Instant::now();
     while !so() {
-        assert!(started.elapsed() < Duration::from_secs(10), "waited in vain: {what}");
+        assert!(started.elapsed() < Duration::from_secs(30), "waited in vain: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -108,12 +109,15 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// A running one in a namespace, which serves.
     pub(crate) fn start(namespace: &Namespace, environment: &[(&str, &str)]) -> Self {
-        let mut daemon = Self::spawn(namespace, &unique(), environment);
-        if let Some((_, directory)) = environment.iter().find(|(name, _)| *name == SOCKETS) {
-            daemon.directory = PathBuf::from(directory);
-        }
-        wait_until("the daemon to serve", || daemon.client().get().is_ok());
+        let daemon = Self::spawn(namespace, &unique(), environment);
+        wait_until("the daemon to serve", || daemon.serves());
         daemon
+    }
+
+    /// Whether this one answers, and not what is left of one that was killed before it.
+    pub(crate) fn serves(&self) -> bool {
+        let listener = listener_of(&self.socket()).ok().flatten();
+        listener == Some(self.child.id().cast_signed()) && self.client().get().is_ok()
     }
 
     /// One that may fail.
@@ -124,7 +128,9 @@ impl Daemon {
             .stderr(File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        Self { name: name.to_owned(), child, directory: PathBuf::from("/var/run/wireguard"), log }
+        let directory =
+            environment.iter().find(|(name, _)| *name == SOCKETS).map_or("/var/run/wireguard", |named| named.1);
+        Self { name: name.to_owned(), child, directory: PathBuf::from(directory), log }
     }
 
     pub(crate) fn socket(&self) -> PathBuf {

@@ -7,7 +7,7 @@
 mod socket;
 mod watch;
 
-pub use socket::{Accepted, BindError, SocketFile, UapiSocket};
+pub use socket::{Accepted, BindError, SocketFile, UapiSocket, listener_of};
 pub(crate) use socket::{connect, knock};
 pub use watch::RemovalWatch;
 

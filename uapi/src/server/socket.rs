@@ -334,6 +334,20 @@ pub(crate) fn knock(path: &Path) -> nix::Result<()> {
     sys::connect(fd.as_raw_fd(), &UnixAddr::new(path)?)
 }
 
+/// The process that made the socket at this path, without ever blocking: `None` if somebody listens whose number cannot be
+/// known, being in a pid namespace that this one does not see, or too busy to be asked.
+///
+/// # Errors
+/// As of connecting; [`ErrorKind::ConnectionRefused`] if nobody listens.
+pub fn listener_of(path: &Path) -> io::Result<Option<i32>> {
+    let fd = unix_socket(SockFlag::SOCK_NONBLOCK)?;
+    match sys::connect(fd.as_raw_fd(), &UnixAddr::new(path)?) {
+        Ok(()) => Ok(Some(sys::getsockopt(&fd, sockopt::PeerCredentials)?.pid()).filter(|process| *process != 0)),
+        Err(Errno::EAGAIN) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Connects; `patience` limits connecting, each read and each write. Unlike `UnixStream::connect`, which waits forever
 /// for a daemon that is stopped and whose queue is full.
 pub(crate) fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
