@@ -11,7 +11,7 @@ use crate::run;
 use crate::stage::{self, INNER_MTU, NAMES, PORTS};
 use crate::statistics::quantile;
 use crate::subject::{self, Program, Subject};
-use kerntun_lab::{End, Trouble};
+use kerntun_lab::Trouble;
 use kerntun_linux::checksum::Sum;
 use kerntun_linux::{SendQueue, Sockets, UdpConfig, UdpOffload, bind, boottime};
 use kerntun_uapi::{Section, SetRequest};
@@ -61,17 +61,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Trouble> {
     if !args.inside {
         run::prepare()?;
         let turns = args.rounds.saturating_mul(u32::try_from(args.workers.len()).unwrap_or(u32::MAX));
-        return match kerntun_lab::keep("kerntun-bench", ROUND * turns + Duration::from_secs(60))? {
-            End::Ended(status) if status.success() => Ok(ExitCode::SUCCESS),
-            End::Ended(_) => Ok(ExitCode::FAILURE),
-            End::Interrupted => Ok(ExitCode::from(130)),
-            End::TooLate => Err(Trouble::new("the measurements took far too long and were stopped")),
-            End::Lost(error) => Err(Trouble::new(format!("lost sight of the measurements: {error}"))),
-        };
+        return run::keep(ROUND * turns + Duration::from_secs(60));
     }
-    kerntun_lab::settle()?;
-    kerntun_lab::hide(std::path::Path::new(kerntun_uapi::SOCKET_DIRECTORY))?;
-    kerntun_lab::inside::show_own_processes()?;
+    run::settle()?;
     let subject = subject::find()?.0.into_iter().find(|subject| subject.program == Program::Kerntun);
     let subject = subject.ok_or_else(|| Trouble::new("there is no kerntun beside this program"))?;
     let mut all = vec![Vec::new(); args.workers.len()];

@@ -16,6 +16,9 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+/// How a command ends that was interrupted, as shells have it (128 + SIGINT).
+const INTERRUPTED: u8 = 130;
+
 /// Runs a plan: here, where the user started it, or inside the namespaces.
 pub(crate) fn run(choice: &Choice, extent: Extent) -> Result<ExitCode, Trouble> {
     if choice.inside { inside(choice, extent) } else { outside(choice, extent) }
@@ -30,19 +33,32 @@ fn outside(choice: &Choice, extent: Extent) -> Result<ExitCode, Trouble> {
     let expected = plan.takes_in_all();
     let expected = choice.limit.map_or(expected, |limit| expected.min(Duration::from_secs(limit)));
     eprintln!("{} subjects, {} round(s): at most {}", plan.subjects.len(), plan.rounds, minutes(expected));
-    match kerntun_lab::keep("kerntun-bench", expected * 4 + Duration::from_secs(120))? {
+    let status = keep(expected * 4 + Duration::from_secs(120))?;
+    if status == ExitCode::from(INTERRUPTED) && plan.into.exists() {
+        eprintln!("What was measured before is in {}.", plan.into.display());
+    }
+    Ok(status)
+}
+
+/// Starts this program again inside namespaces, and stops it after `limit`.
+pub(crate) fn keep(limit: Duration) -> Result<ExitCode, Trouble> {
+    match kerntun_lab::keep("kerntun-bench", limit)? {
         End::Ended(status) if status.success() => Ok(ExitCode::SUCCESS),
         End::Ended(_) => Ok(ExitCode::FAILURE),
         End::Interrupted => {
             eprintln!("\nInterrupted; everything is cleaned up.");
-            if plan.into.exists() {
-                eprintln!("What was measured before is in {}.", plan.into.display());
-            }
-            Ok(ExitCode::from(130))
+            Ok(ExitCode::from(INTERRUPTED))
         }
-        End::TooLate => Err(Trouble::new("the measurements took four times as long as planned and were stopped")),
+        End::TooLate => Err(Trouble::new("the measurements took far longer than planned and were stopped")),
         End::Lost(error) => Err(Trouble::new(format!("lost sight of the measurements, which were stopped: {error}"))),
     }
+}
+
+/// What the process inside does first.
+pub(crate) fn settle() -> Result<(), Trouble> {
+    kerntun_lab::settle()?;
+    kerntun_lab::hide(Path::new(kerntun_uapi::SOCKET_DIRECTORY))?;
+    kerntun_lab::inside::show_own_processes()
 }
 
 /// Sees to it that there is what a measurement needs.
@@ -83,12 +99,10 @@ fn build() -> Result<(), Trouble> {
 }
 
 fn inside(choice: &Choice, extent: Extent) -> Result<ExitCode, Trouble> {
-    kerntun_lab::settle()?;
+    settle()?;
     let begin = Instant::now();
     let plan = Plan::new(extent, choice)?;
     let mut results = open(&plan)?;
-    kerntun_lab::hide(Path::new(kerntun_uapi::SOCKET_DIRECTORY))?;
-    kerntun_lab::inside::show_own_processes()?;
     let limit = choice.limit.map(Duration::from_secs);
     let mut failed = false;
     for round in 1..=plan.rounds {

@@ -3,10 +3,6 @@
 use kerntun_fuzz_targets::TARGETS;
 use std::path::Path;
 
-/// In Miri, which is a thousand times slower: so many inputs of each target, the longest that are not longer than that.
-const FEW: usize = 8;
-const SHORT: usize = 400;
-
 fn every_kept_input_passes(name: &str) {
     let (_, target) = TARGETS.into_iter().find(|(known, _)| *known == name).expect("a target of that name");
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus").join(name);
@@ -17,12 +13,6 @@ fn every_kept_input_passes(name: &str) {
     // What is not there, and all of one kind.
     inputs.extend([0, 0x45, 0x60, 0xff].map(|byte| vec![byte; 4096]));
     inputs.push(Vec::new());
-    if cfg!(miri) {
-        inputs.retain(|input| input.len() <= SHORT);
-        // Folders have no order.
-        inputs.sort_by_cached_key(|input| (input.len(), input.clone()));
-        inputs = inputs.split_off(inputs.len().saturating_sub(FEW));
-    }
     for input in inputs {
         target(&input);
     }
