@@ -15,6 +15,8 @@ const RTMGRP_IPV4_ROUTE: u32 = 0x40;
 const RTMGRP_IPV4_RULE: u32 = 0x80;
 const RTMGRP_IPV6_IFADDR: u32 = 0x100;
 const RTMGRP_IPV6_ROUTE: u32 = 0x400;
+/// Without a name of the old kind: group 19, `RTNLGRP_IPV6_RULE`.
+const RTMGRP_IPV6_RULE: u32 = 1 << (19 - 1);
 const NLMSG_ERROR: u16 = 2;
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
@@ -47,7 +49,8 @@ pub enum LinkEvent {
     Deleted,
     /// The interface lives on in another network namespace; nothing more will be heard of it here.
     Moved,
-    /// A route, rule or address of this namespace changed: cached source addresses may be wrong.
+    /// A route, rule or address of this namespace changed, or another interface went up, down or away: cached source
+    /// addresses may be wrong.
     RoutesChanged,
 }
 
@@ -84,7 +87,8 @@ impl NetlinkWatch {
             | RTMGRP_IPV4_ROUTE
             | RTMGRP_IPV4_RULE
             | RTMGRP_IPV6_IFADDR
-            | RTMGRP_IPV6_ROUTE;
+            | RTMGRP_IPV6_ROUTE
+            | RTMGRP_IPV6_RULE;
         let length = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
         // SAFETY: pointer and length are those of a live socket address.
         sys::check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), length) })?;
@@ -166,6 +170,11 @@ impl LinkState {
             let Some(body) = datagram.get(HEADER..length) else { break };
             match kind {
                 RTM_NEWLINK | RTM_DELLINK if u32_at(body, 4) == Some(interface) => self.link(kind, body, event),
+                // Of the IPv4 routes that vanish when an interface goes down, the kernel says nothing else.
+                RTM_NEWLINK if u32_at(body, 12).is_some_and(|changed| changed & libc::IFF_UP as u32 != 0) => {
+                    routes = true;
+                }
+                RTM_DELLINK => routes = true,
                 // The answer to `ask` when the interface is gone: ENODEV.
                 NLMSG_ERROR if u32_at(body, 0) == Some((-libc::ENODEV) as u32) => event(LinkEvent::Deleted),
                 RTM_NEWADDR | RTM_DELADDR | RTM_NEWROUTE | RTM_DELROUTE | RTM_NEWRULE | RTM_DELRULE => routes = true,

@@ -62,6 +62,22 @@ fn messages_become_events() {
 }
 
 #[test]
+fn other_interfaces_take_their_routes_with_them() {
+    const IFF_UP: u32 = 1;
+    const IFF_RUNNING: u32 = 0x40;
+    let other = |kind, flags, changed: u32| {
+        let mut message = link(kind, 8, flags, &[attribute(3, b"d0\0")]);
+        message[16 + 12..][..4].copy_from_slice(&changed.to_ne_bytes());
+        parse(&mut LinkState::default(), &message)
+    };
+    assert_eq!(other(NEWLINK, 0, IFF_UP | IFF_RUNNING), [LinkEvent::RoutesChanged], "it went down");
+    assert_eq!(other(NEWLINK, IFF_UP, IFF_UP), [LinkEvent::RoutesChanged], "it came up");
+    assert_eq!(other(NEWLINK, IFF_UP, IFF_RUNNING), [], "its routes stay");
+    assert_eq!(other(DELLINK, 0, 0), [LinkEvent::RoutesChanged], "it is gone");
+    assert_eq!(parse(&mut LinkState::default(), &message(NEWLINK, &[0; 12])), [], "cut off");
+}
+
+#[test]
 fn nonsense_ends_quietly() {
     let mut random = Random(50);
     let good = [

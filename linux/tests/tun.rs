@@ -302,6 +302,27 @@ fn a_refused_super_packet_is_delivered_in_pieces() {
 }
 
 #[test]
+fn rules_are_noticed() {
+    if !enter_namespace_with_tun() {
+        return;
+    }
+    // With every interface down, IPv6 has nothing to do in the background.
+    let loopback = kerntun_linux::interface::index_of("lo").unwrap();
+    let mut watch = NetlinkWatch::open(loopback).unwrap();
+    let mut routes_changed = || {
+        let mut changed = false;
+        watch.read(|event| changed |= event == LinkEvent::RoutesChanged).unwrap();
+        changed
+    };
+    assert!(!routes_changed());
+    for family in ["-4", "-6"] {
+        ip(&format!("{family} rule add fwmark 7 table 77"));
+        assert!(routes_changed(), "{family}");
+        assert!(!routes_changed());
+    }
+}
+
+#[test]
 fn mtu_and_state_changes_are_noticed() {
     if !enter_namespace_with_tun() {
         return;

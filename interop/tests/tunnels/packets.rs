@@ -8,7 +8,7 @@ use kerntun_interop::tap::{Datagram, Tap};
 use kerntun_interop::traffic::echo::{Pinger, is_unreachable, reach};
 use kerntun_interop::traffic::flow::{Flow, Pace};
 use kerntun_interop::tunnel::{Initiator, PORT, Plan, Tunnel};
-use kerntun_interop::wait::{SOON, wait_until};
+use kerntun_interop::wait::{ONE_RETRY, SOON, wait_until};
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{Ipv4RecvErr, Ipv4Tos, Ipv6RecvErr, Ipv6TClass};
 use std::fs;
@@ -137,6 +137,46 @@ fn source_addresses() {
         let other = SocketAddr::new(outer.outer(2), PORT);
         assert_eq!(tunnel.left.endpoint_of(&tunnel.right), Some(other));
     }
+}
+
+/// Another way to the endpoint appears, and goes again with its cable: the source address follows at once, not only when a
+/// handshake is tried because nobody answers. Without IPv6, of whose routes the kernel says more.
+#[test]
+fn route_moved() {
+    if !met("route moved", &[]) {
+        return;
+    }
+    let tunnel = Tunnel::without_ipv6(Kerntun, Kerntun);
+    let (left, right) = (&tunnel.site.left, &tunnel.site.right);
+    left.ip(&format!("link add second type veth peer name second netns {}", right.name()));
+    for (namespace, host) in [(left, 1), (right, 2)] {
+        namespace.ip(&format!("addr add 10.79.0.{host}/24 dev second"));
+        namespace.ip("link set second up");
+    }
+    right.ip("addr add 10.80.0.2/32 dev lo");
+    left.ip("route add 10.80.0.2 via 10.77.0.2 metric 100");
+    tunnel.configure(Plan { initiator: Initiator::Left, ..Plan::default() });
+    tunnel.left.set(&format!("peer {} endpoint 10.80.0.2:{PORT}", tunnel.right.keys.public_text()));
+    tunnel.exchange();
+    let tap = Tap::new(left);
+    let mut pinger = Pinger::new(left, Family::V4.inner(2));
+    let mut moves_to = |source: &str| {
+        let source: IpAddr = source.parse().unwrap();
+        let _ = tap.datagrams();
+        wait_until(&format!("datagrams leave from {source}"), ONE_RETRY, || {
+            let _ = pinger.ping(56, Duration::from_millis(100));
+            tap.datagrams().iter().any(|datagram| {
+                assert_ne!(datagram.message_type(), Some(1), "a handshake before the source moved to {source}");
+                datagram.source == source && datagram.message_type() == Some(4)
+            })
+        });
+        assert!((0..10).any(|_| pinger.ping(56, Duration::from_millis(500))), "{source} has answers");
+    };
+    moves_to("10.77.0.1");
+    left.ip("route add 10.80.0.2 via 10.79.0.2 metric 50");
+    moves_to("10.79.0.1");
+    left.ip("link set second down");
+    moves_to("10.77.0.1");
 }
 
 /// The way to the endpoint leads into the tunnel itself: nothing passes, nothing melts, and it works again when the
