@@ -4,7 +4,7 @@ use crate::device::{Shared, TunPacket, now, route_to};
 use crate::loops::is_own_datagram;
 use kerntun_crypto::{Slices, Span};
 use kerntun_engine::egress::SealJob;
-use kerntun_engine::handshake::{HANDSHAKE_TOS, Outgoing};
+use kerntun_engine::handshake::Outgoing;
 use kerntun_engine::host::{Staged, StagedPacket};
 use kerntun_engine::inner::{encapsulated_tos, padded_len};
 use kerntun_engine::peer::PeerRef;
@@ -114,7 +114,7 @@ impl<'d> Sender<'d> {
             self.shared.engine.count_drop(None, Reason::SendFailed, 1);
         } else if let Some(room) = self.room(bytes.len()) {
             room.copy_from_slice(bytes);
-            self.queue.commit(bytes.len(), bytes.len(), route_to(&message.endpoint, HANDSHAKE_TOS));
+            self.queue.commit(bytes.len(), bytes.len(), route_to(&message.endpoint, message.tos));
         }
         if let Some(peer) = self.shared.follow(message.followup) {
             self.flush_staged(now, peer);

@@ -14,7 +14,7 @@ use crate::session::{Retired, SessionBlock};
 use crate::time::{Instant, MILLISECOND, SECOND, Tai64n, Wall};
 
 /// The whole traffic class octet of handshake messages: AF41, not ECN capable (the kernel's choice).
-pub const HANDSHAKE_TOS: u8 = 0x88;
+const HANDSHAKE_TOS: u8 = 0x88;
 
 /// Initiations of one peer are accepted this far apart: at most 50 a second.
 const INITIATION_INTERVAL: u64 = 20 * MILLISECOND;
@@ -35,12 +35,15 @@ pub struct Load {
     pub capacity: usize,
 }
 
-/// A handshake message or cookie reply to send, with [`HANDSHAKE_TOS`].
+/// A handshake message or cookie reply to send.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct Outgoing {
     bytes: [u8; Initiation::LEN],
     len: usize,
+    /// The whole traffic class octet: 0x88 (AF41, not ECN capable), or 0 for a cookie reply, which whoever asks for it
+    /// shall not get before other traffic (as in Linux `drivers/net/wireguard/socket.c`).
+    pub tos: u8,
     /// Where it goes, and from where.
     pub endpoint: Endpoint,
     /// What to do next.
@@ -53,7 +56,8 @@ impl Outgoing {
         for (to, from) in bytes.iter_mut().zip(message) {
             *to = *from;
         }
-        Self { bytes, len: N.min(Initiation::LEN), endpoint, followup: Followup { rearm, flush: None } }
+        let tos = if N == CookieReply::LEN { 0 } else { HANDSHAKE_TOS };
+        Self { bytes, len: N.min(Initiation::LEN), tos, endpoint, followup: Followup { rearm, flush: None } }
     }
 
     /// The datagram's payload: 148, 92 or 64 bytes.
@@ -368,7 +372,7 @@ impl<H: Host> Device<H> {
         Some(self.admission.with(|admission| admission.cookies.renew(now, fresh)))
     }
 
-    fn is_within_share(&self, now: Instant, from: &Endpoint) -> bool {
+    pub(crate) fn is_within_share(&self, now: Instant, from: &Endpoint) -> bool {
         let source = ratelimiter::Source::of(&from.remote);
         let mut key = self.admission.with(|admission| admission.bucket_key.clone());
         if key.is_zero() {

@@ -58,9 +58,10 @@ impl Watch {
     fn end(self) -> (usize, usize) {
         self.over.store(true, Ordering::Relaxed);
         let seen = self.thread.join().unwrap();
-        let cookies = seen.iter().filter(|seen| seen.message_type() == Some(3)).count();
+        let cookies: Vec<_> = seen.iter().filter(|seen| seen.message_type() == Some(3)).collect();
+        assert!(cookies.iter().all(|cookie| cookie.tos == 0), "no priority for what anybody may ask for");
         let initiations = seen.iter().filter(|seen| seen.message_type() == Some(1));
-        (cookies, initiations.filter(|seen| seen.payload[132..] != [0; 16]).count())
+        (cookies.len(), initiations.filter(|seen| seen.payload[132..] != [0; 16]).count())
     }
 }
 

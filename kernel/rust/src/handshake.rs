@@ -3,7 +3,7 @@
 use crate::abi::{self, BlockRoom, Endpoint, Followup, Outgoing, instant};
 use crate::home::KernelDevice;
 use core::ptr;
-use kerntun_engine::handshake::{HANDSHAKE_TOS, Handled, Load, Outgoing as EngineOutgoing};
+use kerntun_engine::handshake::{Handled, Load, Outgoing as EngineOutgoing};
 use kerntun_engine::message::Kind;
 use kerntun_engine::peer::PeerRef;
 use kerntun_engine::session::SessionBlock;
@@ -96,7 +96,7 @@ impl Outgoing {
             *place = *byte;
         }
         self.len = u32::try_from(outgoing.bytes().len()).unwrap_or(0);
-        self.tos = HANDSHAKE_TOS;
+        self.tos = outgoing.tos;
         self.followup = outgoing.followup.into();
     }
 }
