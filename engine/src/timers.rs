@@ -403,6 +403,22 @@ mod tests {
     }
 
     #[test]
+    fn giving_up_ends_the_keepalive_that_is_owed() {
+        let mut timers = Timers::new(3);
+        timers.handshake_initiated(START);
+        loop {
+            let now = timers.get(Timer::Retransmit);
+            timers.data_received(now);
+            assert_ne!(timers.get(Timer::Keepalive), Instant::NEVER);
+            if timers.expire(now).give_up {
+                break;
+            }
+            timers.handshake_initiated(now);
+        }
+        assert_eq!(timers.get(Timer::Keepalive), Instant::NEVER);
+    }
+
+    #[test]
     fn new_user_data_starts_the_attempts_afresh_but_sends_nothing_early() {
         let mut timers = Timers::new(4);
         timers.handshake_initiated(START);

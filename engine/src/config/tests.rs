@@ -165,3 +165,19 @@ fn a_peer_that_stays_is_not_prepared_again_because_another_goes() {
     assert!(device.find(&key(50)).is_some() && device.find(&key(60)).is_none());
     assert_eq!(device.peer_count(), 101 - 10 + 1);
 }
+
+/// Strangers choose keys and addresses, but not where a table keeps them: that is hashed with a secret of the device.
+#[test]
+fn places_in_tables_depend_on_a_secret_of_the_device() {
+    let secrets = || {
+        let device = device();
+        set_peers(&device, 1, false);
+        let from = Endpoint { remote: ([192, 0, 2, 1], 51820).into(), source: None };
+        assert!(device.is_within_share(NOW, &from));
+        let of_peers = device.tables.read(|tables| tables.key_hash_key.clone());
+        [of_peers, device.admission.with(|admission| admission.bucket_key.clone())]
+    };
+    let [one, other] = [secrets(), secrets()];
+    assert!(one.iter().chain(&other).all(|secret| !secret.is_zero()));
+    assert!(one[0] != other[0] && one[1] != other[1] && one[0] != one[1]);
+}

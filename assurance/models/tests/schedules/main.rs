@@ -8,6 +8,7 @@
 
 #![allow(unreachable_pub, reason = "a test has no callers")]
 
+mod handshakes;
 mod home;
 
 use home::ScheduledHost;
