@@ -80,6 +80,8 @@ impl Keeper {
         let (listener, file) = opened.socket.split();
         let removal = file.as_ref().map(SocketFile::removal_watch).transpose();
         let removal = removal.map_err(system("watch the configuration socket"))?;
+        // It may have been removed before it was watched.
+        let removed = file.as_ref().is_some_and(|file| !file.is_in_place());
         let (ours, theirs) = Lifeline::pair().map_err(system("make a socket pair"))?;
         keep_from_children().map_err(system("look at the open descriptors (is /proc mounted?)"))?;
         let mut command = again::command();
@@ -107,7 +109,7 @@ impl Keeper {
             removal,
             vm,
             time,
-            untold: Vec::new(),
+            untold: removed.then_some(Notice::SocketRemoved).into_iter().collect(),
             deadline: None,
             asked: None,
             why: None,
