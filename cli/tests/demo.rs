@@ -175,7 +175,9 @@ impl Copied {
         let directory = std::env::temp_dir().join(format!("kerntun-demo-test-{}", std::process::id()));
         fs::create_dir(&directory).unwrap();
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
-        fs::copy(env!("CARGO_BIN_EXE_kerntun"), directory.join("kerntun")).unwrap();
+        // Copied by another process: what another test starts just now would inherit a descriptor that writes to it.
+        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_kerntun")).arg(directory.join("kerntun")).status();
+        assert!(copied.unwrap().success());
         fs::set_permissions(directory.join("kerntun"), fs::Permissions::from_mode(0o755)).unwrap();
         Self(directory)
     }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 /// How long a server may take to end after its keeper was killed: its interface waits its turn behind everything else
 /// that the system does with interfaces just then.
-const LAST_MOMENT: Duration = Duration::from_secs(5);
+const LAST_MOMENT: Duration = Duration::from_secs(20);
 
 /// Both doors of an interface. Dropping it closes them, and with that the interface and the socket file (unless that is
 /// another process's) are gone.

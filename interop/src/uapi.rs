@@ -16,7 +16,7 @@ impl Connection {
     /// When nobody listens.
     pub fn open(socket: &Path) -> io::Result<Self> {
         let stream = UnixStream::connect(socket)?;
-        let limit = Some(Duration::from_secs(10));
+        let limit = Some(Duration::from_secs(30));
         stream.set_read_timeout(limit)?;
         stream.set_write_timeout(limit)?;
         Ok(Self(stream))

@@ -4,11 +4,11 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// Long enough for a handshake whose first message was lost (its retry comes after 5 s), on a busy machine.
-pub const SOON: Duration = Duration::from_secs(15);
+pub const SOON: Duration = Duration::from_secs(60);
 
 /// Long enough for a peer that restarted without a word: the other side starts anew 15 s after data that stayed without an answer
 /// (KEEPALIVE_TIMEOUT and REKEY_TIMEOUT), and its first attempt has to succeed.
-pub const ONE_RETRY: Duration = Duration::from_secs(25);
+pub const ONE_RETRY: Duration = Duration::from_secs(60);
 
 /// Looks again and again until `look` gives something.
 ///

@@ -366,7 +366,9 @@ fn mtu_and_state_changes_are_noticed() {
     assert_eq!(last, Some(LinkEvent::Mtu(1302)));
     let sleeper = std::process::Command::new("unshare").args(["-n", "sleep", "60"]).spawn();
     if let Ok(mut sleeper) = sleeper {
-        thread::sleep(Duration::from_millis(300));
+        let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/net")).unwrap();
+        let here = namespace("thread-self");
+        common::wait_until("it has left", || namespace(&sleeper.id().to_string()) != here);
         ip(&format!("link set ktl0 netns {}", sleeper.id()));
         let moved = events();
         sleeper.kill().unwrap();

@@ -72,6 +72,8 @@ fn a_batch_learns_how_many_messages_to_ask_for() {
             expected.push(datagram);
         }
         queue.flush(&sender, boottime());
+        // A busy kernel puts some of them into the socket later, and the sizes of batches are those of a full one.
+        std::thread::sleep(std::time::Duration::from_millis(200));
         while next < datagrams {
             let count = batch.recv(&receiver.v4).unwrap();
             counts.push(count);

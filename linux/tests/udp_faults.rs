@@ -4,10 +4,9 @@ mod common;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
-use std::time::Duration;
 
 use common::udp::{CONFIG, events, only, queue_run, receive, route};
-use common::{Random, enter_namespace, ip};
+use common::{Random, enter_namespace, ip, wait_until};
 use kerntun_linux::{RecvBatch, Route, SendEvent, SendQueue, Source, UdpConfig, UdpOffload, bind, boottime};
 
 #[test]
@@ -189,16 +188,16 @@ fn icmp_errors_do_not_end_receiving() {
     assert_eq!(result, 0);
     queue_run(&mut queue, b"x", 1, route("127.0.0.1:9".parse().unwrap()));
     queue.flush(&socket, 0);
-    std::thread::sleep(Duration::from_millis(50));
-    assert_eq!(batch.recv(&socket.v4).unwrap(), 0);
-    assert_eq!(batch.stats().errors, 1);
+    wait_until("the answer is there", || {
+        assert_eq!(batch.recv(&socket.v4).unwrap(), 0);
+        batch.stats().errors == 1
+    });
     let other = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     other.send_to(b"alive", ("127.0.0.1", port)).unwrap();
     assert_eq!(receive(&socket.v4, &mut batch, 1).0[0].data, b"alive");
     // Empty datagrams are counted, and nothing else.
     other.send_to(b"", ("127.0.0.1", port)).unwrap();
-    std::thread::sleep(Duration::from_millis(50));
-    assert_eq!(batch.recv(&socket.v4).unwrap(), 1);
+    wait_until("it is there", || batch.recv(&socket.v4).unwrap() == 1);
     assert_eq!(batch.messages().count(), 0);
     assert_eq!(batch.stats().empty, 1);
 }

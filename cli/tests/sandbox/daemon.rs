@@ -8,7 +8,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What a process calls to wait.
+const WAITING: [libc::c_long; 5] =
+    [libc::SYS_poll, libc::SYS_ppoll, libc::SYS_epoll_wait, libc::SYS_epoll_pwait, libc::SYS_epoll_pwait2];
 
 pub(crate) fn is_root(test: &str) -> bool {
     let root = nix::unistd::geteuid().is_root() && fs::exists("/dev/net/tun").unwrap();
@@ -76,12 +79,24 @@ impl Daemon {
     fn serves(&mut self) -> bool {
         let begin = Instant::now();
         while begin.elapsed() < PATIENCE && self.child.try_wait().unwrap().is_none() {
-            if self.client().get().is_ok() {
+            if self.client().get().is_ok() && self.rests() {
                 return true;
             }
             std::thread::sleep(Duration::from_millis(5));
         }
         false
+    }
+
+    /// Whether both processes are locked up and have nothing to do: the server's thread that answers is not its first one, and
+    /// nobody waits for the keeper.
+    fn rests(&self) -> bool {
+        // So it says without a word on the architecture: all that they may do while they wait.
+        let waits = |process: u32| {
+            let call = fs::read_to_string(format!("/proc/{process}/syscall")).unwrap_or_default();
+            let number = call.split(' ').next().and_then(|number| number.parse().ok());
+            number.is_some_and(|number: libc::c_long| WAITING.contains(&number))
+        };
+        waits(self.keeper()) && waits(self.server())
     }
 
     fn client(&self) -> Client {

@@ -5,6 +5,7 @@ use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
@@ -57,6 +58,14 @@ impl Lab {
             ));
         }
         sh(&format!("ip -n {a} route add default via 192.0.2.2; ip -n {a} -6 route add default via 2001:db8::2"));
+        // The kernel finds out about the cable in its own time, and writes that into its routes.
+        for side in ["a", "b"] {
+            let up = || lab.sh(side, "ip link show cable").out.contains("state UP");
+            assert!((0..1500).any(|_| up() || {
+                std::thread::sleep(Duration::from_millis(20));
+                false
+            }));
+        }
         Some(lab)
     }
 
@@ -115,7 +124,8 @@ impl Lab {
         let pids = sh(&format!("ip netns pids {}", self.namespace(side))).good().out;
         let pids: Vec<&str> = pids.split_whitespace().collect();
         assert_eq!(pids.len(), 2, "one daemon is expected in this namespace: {pids:?}");
-        sh(&format!("kill -KILL {}", pids.join(" "))).good();
+        // The second may be gone by the death of the first.
+        let _ = sh(&format!("kill -KILL {}", pids.join(" ")));
     }
 
     /// A UDP socket in a side, bound to a port of both families.

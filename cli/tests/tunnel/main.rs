@@ -64,7 +64,7 @@ fn up_and_down_leave_nothing_behind() {
     lab.kerntun("b", &["down", &b]).good();
     assert_eq!(before.0, lab.state("a"));
     assert_eq!(before.1, lab.state("b"));
-    assert!(!fs::exists(format!("/var/run/wireguard/{}.sock", lab.tunnel("a"))).unwrap());
+    until_the_socket_is_gone(&lab);
     let name = lab.tunnel("a");
     let hooks = fs::read_to_string(lab.directory.join("hooks")).unwrap();
     assert_eq!(hooks, format!("pre-up {name}\npost-up {name}\npre-down {name}\npost-down {name}\n"));
@@ -122,8 +122,7 @@ fn a_failure_at_any_step_leaves_nothing_behind() {
         assert!(!said.err.contains("left behind"), "{}", said.err);
         program.iter().for_each(|file| fs::remove_file(file).unwrap());
         assert_eq!(before, lab.state("a"), "{words}:\n{}", said.err);
-        let socket = format!("/var/run/wireguard/{}.sock", lab.tunnel("a"));
-        assert!(!fs::exists(socket).unwrap(), "{words}");
+        until_the_socket_is_gone(&lab);
         lab.sh("a", cleanup).good();
     }
 }
@@ -213,7 +212,7 @@ fn down_cleans_up_after_a_killed_daemon() {
     lab.sh("a", &format!("{remove} && ip rule del pref 9 table main suppress_prefixlength 0")).good();
     assert_eq!(before, lab.state("a"));
     assert!(gone.exists());
-    assert!(!fs::exists(format!("/var/run/wireguard/{}.sock", lab.tunnel("a"))).unwrap());
+    until_the_socket_is_gone(&lab);
     lab.kerntun("a", &["down", &path]).bad(1, "is not up");
 }
 
@@ -297,7 +296,8 @@ fn no_permission_no_file_no_driver() {
     let path = lab.write("a", &a_config(ADDRESS, "AllowedIPs = 10.9.0.0/24"));
     // The program itself may lie where nobody else can reach it.
     let copy = std::env::temp_dir().join(lab.tunnel("copy"));
-    fs::copy(KERNTUN, &copy).unwrap();
+    // Copied by another process: what another test starts just now would inherit a descriptor that writes to it.
+    sh(&format!("cp {KERNTUN} {}", copy.display())).good();
     let nobody = said(Command::new(&copy).args(["up", &path]).uid(65534).gid(65534).output().unwrap());
     fs::remove_file(copy).unwrap();
     nobody.bad(1, "sudo kerntun up");
@@ -376,6 +376,12 @@ fn checking_shows_everything_and_changes_nothing() {
 
 /// Waits for something that happens soon. The time limit is generous, as it only ends tests that have failed.
 #[track_caller]
+/// Its keeper removes it a moment after the daemon's end, for which commands wait.
+fn until_the_socket_is_gone(lab: &Lab) {
+    let socket = format!("/var/run/wireguard/{}.sock", lab.tunnel("a"));
+    until("the socket is gone", || !fs::exists(&socket).unwrap());
+}
+
 fn until(what: &str, happened: impl Fn() -> bool) {
     let begin = Instant::now();
     while !happened() {

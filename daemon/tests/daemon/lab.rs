@@ -150,14 +150,14 @@ impl Daemon {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    /// Waits for its end, ten seconds at most.
+    /// Waits for its end, half a minute at most.
     pub(crate) fn end(&mut self) -> ExitStatus {
         let started = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(started.elapsed() < Duration::from_secs(10), "{} does not end: {}", self.name, self.log());
+            assert!(started.elapsed() < Duration::from_secs(30), "{} does not end: {}", self.name, self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
     }

@@ -65,6 +65,7 @@ eventually 60 bash -c 'busybox nc 10.77.0.2 4003 <>/run/silence >/run/sum'
 equal "checksum" "$(cat /run/sum)" "$(sha256sum </run/received)"
 section "a new session after 120 s, without a packet lost"
 left=$((first + 125 - $(date +%s)))
+[ $left -gt 0 ] || left=1
 ping -c $((left * 2)) -i 0.5 -W 20 -q 10.77.0.2 | grep ' 0% packet loss'
 second=$(handshake)
 [ $((second - first)) -ge 119 ] && [ $((second - first)) -le 130 ] || fail "the second handshake was $((second - first)) s after the first"

@@ -15,6 +15,9 @@ for family in 4 6; do
         in_a ping -c 1 -W 5 -q -s "$size" fd77::2 >/dev/null
     done
 
+    alike() { [ "$(in_a wg show wg0 transfer | cut -f3)" = "$(in_b wg show wg0 transfer | cut -f2)" ]; }
+    # Before anything is sent that a busy machine may lose.
+    eventually 5 alike
     section "TCP both ways, then UDP"
     iperf_server b
     in_a iperf3 --client 10.77.0.2 --bytes "$(bulk 4)" --format m | grep -E 'sender|receiver'
@@ -33,7 +36,6 @@ for family in 4 6; do
         [ "$handshake" -gt 0 ] && [ $(($(date +%s) - handshake)) -lt 600 ] || fail "latest handshake $handshake"
         [ "$(ip netns exec "$side" wg show wg0 transfer | cut -f2)" -gt "$(bulk 4)" ] || fail "too few bytes received"
     done
-    equal "bytes that a sent and b received" "$(in_a wg show wg0 transfer | cut -f3)" "$(in_b wg show wg0 transfer | cut -f2)"
     ip -n a link delete wg0
     ip -n b link delete wg0
 done
