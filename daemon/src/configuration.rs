@@ -13,7 +13,7 @@ use kerntun_uapi::server::Event;
 use kerntun_uapi::{
     AllowedIp, DiagnosticsWriter, Errno, GetWriter, Handler, KeyChange, PeerChange, PeerState, SecretKey, SetRequest,
 };
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,11 @@ use std::time::Duration;
 pub(crate) struct Configurator<'d> {
     shared: &'d Shared,
     names: &'d InterfaceNames,
+    /// Held by a `set` for itself alone and by `get`s together, so that an answer is one whole state: the engine applies a
+    /// large change, and lists what there is, in many steps. Taken before all other locks and by nothing but those two, as a
+    /// `get` holds it while somebody reads the answer; how long that may stand still is for the server of the socket to
+    /// limit ([`ANSWER_PATIENCE`](kerntun_uapi::server::ANSWER_PATIENCE)).
+    whole: RwLock<()>,
     /// One change at a time, ports and marks included.
     changing: Mutex<()>,
     /// Calendar time at the zero of the engine's clock. Kept while it is about right, so that the time of a handshake
@@ -40,7 +45,7 @@ enum Refusal {
 
 impl<'d> Configurator<'d> {
     pub(crate) fn new(shared: &'d Shared, names: &'d InterfaceNames) -> Self {
-        Self { shared, names, changing: Mutex::new(()), epoch: Mutex::new(Duration::ZERO) }
+        Self { shared, names, whole: RwLock::new(()), changing: Mutex::new(()), epoch: Mutex::new(Duration::ZERO) }
     }
 
     /// The interface came up: it needs a port, and the peers' timers start.
@@ -65,6 +70,7 @@ impl<'d> Configurator<'d> {
     }
 
     fn apply(&self, request: &SetRequest) -> Result<(), Refusal> {
+        let _whole = self.whole.write();
         let _changing = self.changing.lock();
         let ports = &self.shared.ports;
         let allowed_ips = request.peers.iter().map(allowed_ips).collect::<Result<Vec<_>, _>>()?;
@@ -139,6 +145,7 @@ impl<'d> Configurator<'d> {
 
 impl Handler for Configurator<'_> {
     fn get(&self, answer: &mut GetWriter<'_>) -> io::Result<()> {
+        let _whole = self.whole.read();
         let engine = &self.shared.engine;
         if let Some(key) = engine.private_key() {
             answer.private_key(&SecretKey::new(key.expose()))?;

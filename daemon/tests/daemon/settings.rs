@@ -2,8 +2,8 @@
 
 use crate::lab::{Daemon, Lab, Namespace, is_root, peer, private_key, public_key, run, try_run};
 use crate::{BACKGROUND, SERVE};
-use kerntun_uapi::{ClientError, KeyChange, PeerChange, SetRequest};
-use std::net::UdpSocket;
+use kerntun_uapi::{AllowedIp, AllowedIpChange, ClientError, KeyChange, PeerChange, SetRequest};
+use std::net::{IpAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 
 fn port(port: u16) -> SetRequest {
@@ -55,6 +55,44 @@ fn a_refused_request_changes_nothing() {
     client.set(&request).unwrap();
     let after = client.get().unwrap();
     assert_eq!((after.listen_port, after.fwmark, after.peers.len()), (40_004, 8, 1));
+}
+
+/// While one connection replaces many allowed IPs again and again, another one sees all of one set or all of the other.
+#[test]
+fn an_answer_is_one_whole_state() {
+    if !is_root() {
+        return;
+    }
+    let namespace = Namespace::new();
+    let daemon = Daemon::start(&namespace, &[]);
+    let change = |set: u8| {
+        let prefixes = (0..2_000_u16).map(|number| {
+            let [high, low] = number.to_be_bytes();
+            AllowedIp { address: [10, set, high, low].into(), prefix: 32 }
+        });
+        let allowed_ips = prefixes.map(|prefix| AllowedIpChange { remove: false, prefix }).collect();
+        let peer = PeerChange { replace_allowed_ips: true, allowed_ips, ..PeerChange::new(public_key(1)) };
+        SetRequest { peers: vec![peer], ..SetRequest::default() }
+    };
+    let [one, two] = [1, 2].map(change);
+    daemon.client().set(&one).unwrap();
+    std::thread::scope(|scope| {
+        let changes = scope.spawn(|| {
+            for _ in 0..40 {
+                daemon.client().set(&two).unwrap();
+                daemon.client().set(&one).unwrap();
+            }
+        });
+        while !changes.is_finished() {
+            let mut seen: Vec<_> = daemon.client().get().unwrap().peers.remove(0).allowed_ips;
+            let count = seen.len();
+            seen.dedup_by_key(|prefix| match prefix.address {
+                IpAddr::V4(address) => address.octets()[1],
+                IpAddr::V6(_) => 0,
+            });
+            assert_eq!((count, seen.len()), (2_000, 1), "prefixes, of how many sets");
+        }
+    });
 }
 
 #[test]

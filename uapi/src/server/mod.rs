@@ -28,12 +28,18 @@ use zeroize::{Zeroize, Zeroizing};
 /// Most connections served at once.
 pub const MAX_CONNECTIONS: usize = 16;
 
-/// A connection that is silent, or does not take its answer, for so long is closed: it holds one of few places.
+/// A connection that is silent for so long is closed: it holds one of few places.
 pub const CONNECTION_PATIENCE: Duration = Duration::from_secs(30);
+
+/// So is one that takes nothing of its answer for so long: a change may be waiting for the answer to be complete.
+pub const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the daemon does about requests. Called from several threads at once.
 pub trait Handler: Sync {
     /// Writes the state. The server adds the end of the answer, also after an error.
+    ///
+    /// May hold a lock meanwhile: under [`Server::run`] writing fails once the reader has taken nothing for
+    /// [`ANSWER_PATIENCE`].
     ///
     /// # Errors
     /// Those of the writer, or the handler's own, which are answered as their error number.
@@ -199,7 +205,7 @@ impl Server {
             Ok(Accepted::Connection(stream)) => connections.add(id, &stream).and_then(|place| {
                 let serve = move || {
                     let _place = place;
-                    serve_connection(stream, handler);
+                    serve_connection(stream, handler, ANSWER_PATIENCE);
                 };
                 thread::Builder::new().name("uapi".to_owned()).spawn_scoped(scope, serve).map(drop)
             }),
@@ -286,10 +292,10 @@ fn answer(request: Result<Request, RequestError>, out: &mut dyn Write, handler: 
     }
 }
 
-fn serve_connection(mut stream: UnixStream, handler: &dyn Handler) {
+fn serve_connection(mut stream: UnixStream, handler: &dyn Handler, answer_patience: Duration) {
     let result = stream
         .set_read_timeout(Some(CONNECTION_PATIENCE))
-        .and_then(|()| stream.set_write_timeout(Some(CONNECTION_PATIENCE)))
+        .and_then(|()| stream.set_write_timeout(Some(answer_patience)))
         .and_then(|()| serve(&mut stream, handler));
     match result {
         Ok(()) => {}
@@ -343,5 +349,65 @@ impl Drop for Place<'_> {
         // A full pipe means that the loop is going to wake up anyway.
         let mut wake = self.connections.wake;
         let _ = wake.write(&[1]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::PublicKey;
+    use crate::state::PeerState;
+    use std::sync::RwLock;
+
+    /// A device of endless peers, which may not be changed while they are listed.
+    #[derive(Default)]
+    struct Endless {
+        whole: RwLock<()>,
+        listed: Mutex<Option<ErrorKind>>,
+    }
+
+    impl Handler for Endless {
+        fn get(&self, answer: &mut GetWriter<'_>) -> io::Result<()> {
+            let _whole = self.whole.read().unwrap();
+            let error = loop {
+                if let Err(error) = answer.peer(&PeerState::new(PublicKey([7; 32]))) {
+                    break error;
+                }
+            };
+            *self.listed.lock().unwrap() = Some(error.kind());
+            Err(error)
+        }
+
+        fn set(&self, _request: SetRequest) -> Result<(), Errno> {
+            let _whole = self.whole.write().unwrap();
+            Ok(())
+        }
+
+        fn diagnostics(&self, _answer: &mut DiagnosticsWriter<'_>) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_stalls_does_not_keep_others_from_changes() {
+        let device = Endless::default();
+        thread::scope(|scope| {
+            let connect = || {
+                let (ours, theirs) = UnixStream::pair().unwrap();
+                scope.spawn(|| serve_connection(theirs, &device, Duration::from_millis(50)));
+                ours
+            };
+            let mut stalled = connect();
+            stalled.write_all(b"get=1\n\n").unwrap();
+            stalled.read_exact(&mut [0]).unwrap();
+            let mut other = connect();
+            other.write_all(b"set=1\n\n").unwrap();
+            other.shutdown(Shutdown::Write).unwrap();
+            let mut answer = String::new();
+            other.read_to_string(&mut answer).unwrap();
+            assert_eq!(answer, "errno=0\n\n");
+            assert_eq!(*device.listed.lock().unwrap(), Some(ErrorKind::WouldBlock), "the answer was given up");
+            drop(stalled);
+        });
     }
 }
