@@ -67,7 +67,7 @@ impl Ending {
 }
 
 impl Ends {
-    fn new(waker: Waker) -> Self {
+    pub(crate) fn new(waker: Waker) -> Self {
         Self { ending: Mutex::new(None), sources_lost: AtomicBool::new(false), waker }
     }
 

@@ -59,14 +59,7 @@ impl Receiver {
     pub(crate) fn new(queue: &TunQueue) -> Self {
         Self {
             batch: RecvBatch::new(MESSAGES),
-            runs: Runs {
-                packets: Vec::with_capacity(MAX_RUN),
-                spans: Vec::with_capacity(MAX_RUN),
-                from: None,
-                deliveries: Vec::with_capacity(MAX_RUN),
-                flushes: Vec::new(),
-                handshakes: false,
-            },
+            runs: Runs::new(),
             inner: Vec::with_capacity(MAX_RUN),
             coalescer: Coalescer::new(queue.offload(), ChecksumPolicy::Verify),
             report: DeliveryReport::default(),
@@ -126,6 +119,17 @@ impl Receiver {
 }
 
 impl Runs {
+    fn new() -> Self {
+        Self {
+            packets: Vec::with_capacity(MAX_RUN),
+            spans: Vec::with_capacity(MAX_RUN),
+            from: None,
+            deliveries: Vec::with_capacity(MAX_RUN),
+            flushes: Vec::new(),
+            handshakes: false,
+        }
+    }
+
     /// Takes the datagrams of one message into the run, which is opened whenever the next one belongs to another.
     /// Handshake messages go to their thread.
     fn gather(&mut self, now: Instant, shared: &Shared, message: &Placed, data: &mut [u8]) {
@@ -138,7 +142,8 @@ impl Runs {
                 Some(Kind::Data) => {
                     let header = datagram.first_chunk::<{ DataHeader::LEN }>();
                     if let Some(packet) = header.and_then(|header| Incoming::new(header, len, message.tos)) {
-                        // Only data ends a run: a stranger's rubbish between its packets does not.
+                        // Only data ends a run: a stranger's rubbish between its packets does not. The peer is where its
+                        // run comes from, so a datagram with its index from elsewhere must not be part of it.
                         let other = self.packets.first().is_some_and(|first| first.receiver() != packet.receiver());
                         if other || self.from != Some(from) || self.packets.len() == MAX_RUN {
                             self.finish(now, shared, data);
@@ -194,4 +199,43 @@ fn count(shared: &Shared, reason: Reason, packets: u64) {
 
 fn lost(report: &DeliveryReport) -> u64 {
     report.interface_down + report.no_room + report.refused
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::Ends;
+    use crate::device::{Engine, now};
+    use crate::handshakes::Inbox;
+    use crate::sandbox::Sandbox;
+    use crate::sockets::Ports;
+    use crate::status::Status;
+    use kerntun_host::UserHost;
+    use kerntun_linux::{Poller, TunOffload, UdpOffload};
+
+    /// The device of a peerless engine.
+    fn shared(poller: &Poller) -> Shared {
+        let engine = Engine::new(UserHost::new(kerntun_crypto::Fast::new()).holding()).unwrap();
+        let (inbox, ends) = (Inbox::new(poller.waker()), Ends::new(poller.waker()));
+        let status = Status::new(TunOffload::NONE, 1, 1, Sandbox::default());
+        Shared::new(engine, Ports::new(1, UdpOffload::NONE, false), inbox, ends, status, 1420, Vec::new())
+    }
+
+    #[test]
+    fn a_run_has_one_receiver_and_one_source() {
+        let shared = shared(&Poller::new().unwrap());
+        let mut runs = Runs::new();
+        // Of each datagram its receiver and its source, and how long the run is that it becomes part of.
+        let datagrams =
+            [(7, 1, 1), (7, 1, 2), (7, 2, 1), (7, 1, 1), (8, 1, 1), (8, 1, 2), (8, 1, 3), (8, 3, 1), (7, 2, 1)];
+        for (at, (receiver, host, length)) in datagrams.into_iter().enumerate() {
+            let mut data = vec![0; 32];
+            (data[0], data[4]) = (4, receiver);
+            let source = ([192, 0, 2, host], 51820).into();
+            let message = Placed { source, local: None, tos: 0, stride: 32, range: 0..32 };
+            runs.gather(now(), &shared, &message, &mut data);
+            assert_eq!(runs.packets.len(), length, "datagram {at}");
+            assert_eq!(runs.from, Some(endpoint_of(&message)), "datagram {at}");
+        }
+    }
 }
