@@ -179,6 +179,34 @@ fn route_moved() {
     moves_to("10.77.0.1");
 }
 
+/// Whoever began a handshake confirms it with a keepalive if it has nothing else to send: without that, the other side could
+/// not send anything.
+#[test]
+fn confirmation() {
+    if !met("confirmation", &[]) {
+        return;
+    }
+    let tunnel = Tunnel::new(Kerntun, Kerntun);
+    let tap = Tap::new(&tunnel.site.left);
+    let plan = Plan { initiator: Initiator::Left, ..Plan::default() };
+    tunnel.configure_right(plan);
+    // Which makes it begin, and then nothing for hours.
+    tunnel.configure_left(Plan { keepalive: Some(60_000), ..plan });
+    let mut seen = Vec::new();
+    wait_until("three kinds of messages", SOON, || {
+        seen.extend(tap.datagrams().into_iter().filter(|datagram| datagram.message_type().is_some()));
+        seen.dedup_by_key(|datagram| datagram.message_type());
+        seen.len() >= 3
+    });
+    let types: Vec<_> = seen.iter().filter_map(Datagram::message_type).collect();
+    assert_eq!(types, [1, 2, 4]);
+    assert_eq!(
+        (seen[2].source, seen[2].payload.len()),
+        (Family::V4.outer(1), 32),
+        "an empty packet from the left side"
+    );
+}
+
 /// The way to the endpoint leads into the tunnel itself: nothing passes, nothing melts, and it works again when the
 /// route is right again.
 #[test]
