@@ -170,6 +170,9 @@ impl UdpSocket {
         }
         grow_buffer(fd, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF);
         grow_buffer(fd, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF);
+        // From Linux 5.0 on. wireguard-go waits for 5.12 because it asks the socket later whether this is on, which earlier
+        // kernels do not answer; here it is remembered. What was wrong with it (packets of some drivers came out of order)
+        // was mended for 5.10 and carried back to older series, so that no version number shows it.
         let gro = offload.gro && sys::set_option(fd, SOL_UDP, UDP_GRO, 1).is_ok();
         let gso = offload.gso && sys::get_option(fd, SOL_UDP, UDP_SEGMENT).is_ok();
         Ok(Self { v6, gro, gso: Gso::new(gso), fd: owned })
