@@ -74,7 +74,8 @@ impl Keeper {
         let opened = Opened::open(options)?;
         let link = NetlinkWatch::open(opened.tun.interface.index()).map_err(system("watch the interface"))?;
         // On a system that sleeps every other moment (a phone), sessions have to outlive that, as in the kernel's
-        // implementation; elsewhere their keys shall not lie around in a machine that is carried about.
+        // implementation. Elsewhere they end on waking up, which is when we learn of it: their keys do lie in memory meanwhile,
+        // but nothing is sent under them afterwards to whoever read them there.
         let time = if Path::new("/sys/power/autosleep").exists() { None } else { TimeWatch::open().ok() };
         let vm = VmWatch::open().ok();
         let (listener, file) = opened.socket.split();

@@ -1,8 +1,8 @@
 //! Endpoints that are routed into their own tunnel.
 //!
 //! A datagram for such an endpoint comes back out of the TUN device, is sealed again, sent again, and so on, growing
-//! each time: one packet keeps a worker busy for a thousand rounds. The kernel's implementation sees it in the route
-//! (`ELOOP`, `drivers/net/wireguard/socket.c`); here it shows in the packet itself.
+//! each time: one packet keeps a worker busy for a thousand rounds. The kernel's implementation leaves it at that (before
+//! Linux 5.7 it looked at the route's interface and answered `ELOOP`); here it shows in the packet itself.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
