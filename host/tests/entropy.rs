@@ -21,6 +21,33 @@ fn the_system_gives_different_bytes_every_time() {
     assert!(source.fill(&mut []));
 }
 
+/// As in the first moments after boot: whoever asks is not kept waiting, and gets nothing.
+#[cfg(target_os = "linux")]
+#[test]
+fn nothing_comes_from_a_source_without_a_seed() {
+    use seccompiler::{SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule};
+    let flag = u64::from(libc::GRND_NONBLOCK);
+    let asked = SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(flag), flag).unwrap();
+    let rules = [(libc::SYS_getrandom, vec![SeccompRule::new(vec![asked]).unwrap()])].into();
+    let would_block = SeccompAction::Errno(libc::EAGAIN.unsigned_abs());
+    let architecture = std::env::consts::ARCH.try_into().unwrap();
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, would_block, architecture).unwrap();
+    let program: seccompiler::BpfProgram = filter.try_into().unwrap();
+    let source = SystemEntropy::new();
+    let refused = || {
+        seccompiler::apply_filter(&program).unwrap();
+        let mut bytes = [0; 32];
+        assert!(!source.fill(&mut bytes));
+        assert_eq!(bytes, [0; 32]);
+        assert!(!source.fill(&mut bytes), "asked again");
+    };
+    // The filter is this thread's only.
+    std::thread::scope(|scope| scope.spawn(refused).join()).unwrap();
+    let mut bytes = [0; 32];
+    assert!(source.fill(&mut bytes), "seeded by now");
+    assert_ne!(bytes, [0; 32]);
+}
+
 #[test]
 fn a_large_request_is_filled_to_its_end() {
     let mut bytes = vec![0; 100_000];
