@@ -5,7 +5,10 @@ cd "$(dirname "$0")"
 . ./link.sh
 target=${CARGO_TARGET_DIR:-$PWD/../../target}/nopanic
 
-if link "$target" "-C link-arg=-Wl,-u,deliberate" --features deliberate 2>/dev/null; then
+mkdir -p "$target"
+if link "$target" "-C link-arg=-Wl,-u,deliberate" --features deliberate 2>"$target/errors" ||
+    ! grep -q "undefined.*the_engine_can_panic" "$target/errors"; then
+    cat "$target/errors" >&2
     echo "FAILED: a deliberate panic was not noticed, so this check proves nothing" >&2
     exit 1
 fi
