@@ -262,8 +262,11 @@ netdev_tx_t kt_transmit(struct sk_buff *skb, struct net_device *dev)
 
 	head_len = min_t(u32, skb->len, KT_HEAD_LEN);
 	head = skb_header_pointer(skb, 0, head_len, buffer);
-	/* What the packet says it is has to be what its sender said. */
-	if (unlikely(!head || skb->protocol != ip_tunnel_parse_protocol(skb))) {
+	/*
+	 * What the packet says it is has to be what its sender said. A packet socket may say nothing, and keep the header out of the
+	 * linear part, where it is not looked for: two that are unknown are not the same.
+	 */
+	if (unlikely(!head || !skb->protocol || skb->protocol != ip_tunnel_parse_protocol(skb))) {
 		kt_count_drop(kt->engine, KT_NO_PEER, reason, 1);
 		return refuse(skb, reason);
 	}

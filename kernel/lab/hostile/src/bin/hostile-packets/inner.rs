@@ -33,9 +33,17 @@ impl Inner {
         self.tally.count(kind, &result);
     }
 
+    /// Sends a good packet of IPv4 of which the sender says no protocol, and which has its header outside its linear part.
+    pub(crate) fn no_protocol(&mut self) -> io::Result<()> {
+        let len = 4096 + self.random.below(4000);
+        let packet = self.good4(UDP, len);
+        // From a page on, what is said to be header is all that is linear.
+        self.socket.send(Offload { header_len: 1, ..Offload::default() }, 0, &packet)
+    }
+
     fn one(&mut self) -> (&'static str, io::Result<()>) {
         let none = Offload::default();
-        match self.random.below(10) {
+        match self.random.below(11) {
             0 => {
                 let len = self.random.below(1500);
                 let noise = self.random.bytes(len);
@@ -84,6 +92,7 @@ impl Inner {
                 let (protocol, packet) = self.good(len);
                 ("super-packets of nonsense", self.nonsense(protocol, &packet))
             }
+            9 => ("no protocol, no linear header", self.no_protocol()),
             _ => ("super-packets of tiny segments", self.tiny_segments()),
         }
     }

@@ -54,10 +54,13 @@ fn main() {
         relay.carry(50, None);
     }
 
-    let changes = churn::Churn::begin(Random::new(seed ^ 1));
     let mut outer = outer::Outer::new(Random::new(seed ^ 2));
     let socket = inside("a", || PacketSocket::new("wg0")).expect("an interface wg0 in a");
     let mut inner = inner::Inner::new(Random::new(seed ^ 3), socket, hole);
+    // Once for itself, before anything else is dropped or the interface changes.
+    let no_protocol = inner.no_protocol();
+    println!("no protocol: {}", no_protocol.map_or_else(|error| error.to_string(), |()| "sent".to_owned()));
+    let changes = churn::Churn::begin(Random::new(seed ^ 1));
     let (start, mut sent) = (Instant::now(), 0);
     while sent < count && start.elapsed() < Duration::from_secs(seconds) {
         sent += 1;
