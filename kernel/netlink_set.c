@@ -153,11 +153,8 @@ static int read_peer(struct request *request, const struct nlattr *attr, struct 
 	if (flags & WGPEER_F_REPLACE_ALLOWEDIPS)
 		peer->flags |= KT_PEER_REPLACE_ALLOWED_IPS;
 	if (attrs[WGPEER_A_PRESHARED_KEY]) {
-		void *key = nla_data(attrs[WGPEER_A_PRESHARED_KEY]);
-
 		peer->flags |= KT_PEER_HAS_PRESHARED_KEY;
-		memcpy(peer->preshared_key, key, KT_KEY_LEN);
-		memzero_explicit(key, KT_KEY_LEN);
+		memcpy(peer->preshared_key, nla_data(attrs[WGPEER_A_PRESHARED_KEY]), KT_KEY_LEN);
 	}
 	if (attrs[WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL]) {
 		peer->flags |= KT_PEER_HAS_KEEPALIVE;
@@ -311,6 +308,29 @@ static int apply(struct kt_netdev *kt, struct request *request, struct nlattr **
 	return 0;
 }
 
+/*
+ * The message stays with the socket for a while, so its keys are wiped, whatever came of it: also in peers that were not reached, and in
+ * attributes that another of the same type took the place of.
+ */
+static void wipe_keys(struct genl_info *info)
+{
+	struct nlattr *attr, *peer, *of_peer;
+	int left, peers_left, of_peer_left;
+
+	nlmsg_for_each_attr(attr, info->nlhdr, GENL_HDRLEN, left) {
+		if (nla_type(attr) == WGDEVICE_A_PRIVATE_KEY)
+			memzero_explicit(nla_data(attr), nla_len(attr));
+		if (nla_type(attr) != WGDEVICE_A_PEERS)
+			continue;
+		nla_for_each_nested(peer, attr, peers_left) {
+			nla_for_each_nested(of_peer, peer, of_peer_left) {
+				if (nla_type(of_peer) == WGPEER_A_PRESHARED_KEY)
+					memzero_explicit(nla_data(of_peer), nla_len(of_peer));
+			}
+		}
+	}
+}
+
 int kt_set_device(struct sk_buff *skb, struct genl_info *info)
 {
 	struct request request = { .extack = info->extack };
@@ -329,8 +349,6 @@ int kt_set_device(struct sk_buff *skb, struct genl_info *info)
 		err = apply(kt, &request, attrs);
 	rtnl_unlock();
 	free_request(&request);
-	/* The message stays with the socket for a while. */
-	if (attrs[WGDEVICE_A_PRIVATE_KEY])
-		memzero_explicit(nla_data(attrs[WGDEVICE_A_PRIVATE_KEY]), nla_len(attrs[WGDEVICE_A_PRIVATE_KEY]));
+	wipe_keys(info);
 	return err;
 }
