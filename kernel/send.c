@@ -13,8 +13,9 @@
 #include <net/ip_tunnels.h>
 #include <net/ipv6.h>
 
-/* Runs that are sealed before bottom halves may run again. */
+/* Runs that are sealed, and that are sent, before bottom halves may run again. */
 #define KT_RUNS_AT_ONCE 8
+#define KT_SENT_AT_ONCE 64
 
 /* Nothing more comes of this run; its place in the lane is freed in its turn. */
 static void drop_run(struct kt_lane *lane, kt_peer peer, struct sk_buff *run, bool queued)
@@ -66,19 +67,26 @@ static void send_sealed(struct kt_lane *lane, struct sk_buff *run)
 
 /*
  * Sends what is sealed at the front of the lane. Of those who call this at the same time one sends for all: the others have
- * left a note in lane->sending, and the one looks again until there is none. Bottom halves are off.
+ * left a note in lane->sending, and the one looks again until there is none. Bottom halves are off; a worker lets them run now
+ * and then, as others may seal as fast as it sends, and what is sent may even come back to this interface.
  */
-static void send_lane(struct kt_lane *lane)
+static void send_lane(struct kt_lane *lane, bool worker)
 {
 	struct sk_buff *run;
-	int notes;
+	int notes, sent = 0;
 
 	if (atomic_fetch_inc(&lane->sending))
 		return;
 	notes = 1;
 	do {
-		while ((run = kt_queue_take(&lane->out, 1)))
+		while ((run = kt_queue_take(&lane->out, 1))) {
 			send_sealed(lane, run);
+			if (worker && ++sent % KT_SENT_AT_ONCE == 0) {
+				local_bh_enable();
+				cond_resched();
+				local_bh_disable();
+			}
+		}
 	} while (!atomic_try_cmpxchg(&lane->sending, &notes, 0));
 }
 
@@ -97,7 +105,7 @@ void kt_seal_work(struct work_struct *work)
 			bool sealed = kt_seal(kt->engine, &KT_RUN(run)->seal, run, kt_run_length(run));
 
 			kt_run_finish(run, sealed ? KT_RUN_DONE : KT_RUN_DEAD);
-			send_lane(lane);
+			send_lane(lane, true);
 		}
 		local_bh_enable();
 		cond_resched();
@@ -117,7 +125,7 @@ static void queue_run(struct kt_netdev *kt, kt_peer peer, struct sk_buff *run)
 	if (unlikely(!kt_crew_hand(&kt->sealers, run))) {
 		drop_run(lane, peer, run, true);
 		local_bh_disable();
-		send_lane(lane);
+		send_lane(lane, false);
 		local_bh_enable();
 	}
 }
