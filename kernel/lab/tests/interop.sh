@@ -23,6 +23,24 @@ daemon() {
     done
 }
 
+# What runs goes on while a stranger beside the daemon begins more handshakes than can be looked at; who does not show an address gets a cookie.
+flooded() {
+    local flood=${program%/*}/hostile-flood
+    section "a flood of initiations from beside ${program##*/}"
+    in_a wg set wg0 private-key <("$flood" key)
+    in_b wg set wgu peer "$public_a" remove \
+        peer "$("$flood" key | wg pubkey)" preshared-key <(echo "$shared") endpoint 192.0.2.1:1111 allowed-ips 10.77.0.1/32,fd77::1/128
+    in_a ping -c 1 -W 5 -q 10.77.0.2 >/dev/null
+    ip netns exec b "$flood" send 192.0.2.1:1111 3 >/run/flood &
+    sleep 1
+    in_a ping -c 10 -i 0.1 -W 5 -q 10.77.0.2 | grep ' 0% packet loss'
+    wait $!
+    sed 's/^/   /' /run/flood
+    [ "$module" != intree ] || return 0
+    in_a "$flood" drops wg0 | sed 's/^/   dropped /'
+    in_a "$flood" drops wg0 | grep -q '^cookie-required [1-9]' || fail "nobody was asked for a cookie"
+}
+
 for program in wireguard-go ${2:+"$2"}; do
     section "${program##*/}"
     daemon "$program"
@@ -35,6 +53,7 @@ for program in wireguard-go ${2:+"$2"}; do
     ip -n b link set wgu up
     in_b ip address add fd77::2/64 dev wgu nodad
     eventually 10 in_b ping -c 1 -W 5 -q 10.77.0.1
+    [ "${program##*/}" = wireguard-go ] || flooded
     ip -n a link delete wg0
     ip -n b link delete wgu
 done

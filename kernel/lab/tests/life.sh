@@ -35,6 +35,43 @@ for _ in $(seq 5); do
 done
 equal "configuration" "$before" "$(in_a wg show wg0 dump | cut -f1-4)"
 
+section "another port: the session goes on, and the other end follows"
+handshake() { in_a wg show wg0 latest-handshakes | cut -f2; }
+before=$(handshake)
+# A new handshake would show as another second.
+sleep 1.1
+ip netns exec a ping -i 0.05 -q 10.77.0.2 >/run/pinged &
+b_sees() { [ "$(in_b wg show wg0 endpoints | cut -f2)" = "192.0.2.1:$1" ]; }
+for port in 1112 1113 1111; do
+    in_a wg set wg0 listen-port $port
+    eventually 5 b_sees $port
+done
+kill -INT $!
+wait $!
+# The answer to the old port is lost if it is on its way just then, and one may be on its way at the end.
+read -r pinged answered < <(sed -n 's/^\([0-9]*\) packets transmitted, \([0-9]*\) received.*/\1 \2/p' /run/pinged)
+[ $((pinged - answered)) -le 7 ] || fail "of $pinged packets $answered were answered"
+equal "the handshake" "$before" "$(handshake)"
+
+section "whoever gets an interface that others made has no say about its socket"
+ip -n a link add wg1 type wireguard
+ip netns exec a unshare --user --map-root-user --net sleep 1000 &
+guest=$!
+other_namespace() { [ "$(readlink /proc/$guest/ns/net)" != "$(in_a readlink /proc/self/ns/net)" ] && grep -q sleep /proc/$guest/comm; }
+eventually 5 other_namespace
+ip -n a link set wg1 netns $guest
+as_guest() { nsenter --target $guest --user --net "$@"; }
+refused "Operation not permitted" as_guest wg set wg1 fwmark 1
+refused "Operation not permitted" as_guest wg set wg1 listen-port 1
+as_guest wg set wg1 private-key <(echo "$key_a") peer "$public_b" persistent-keepalive 5
+equal "what came of it" "$public_a 0 off $public_b 5" \
+    "$(as_guest wg show wg1 dump | awk 'NR == 1 {printf "%s %s %s ", $2, $3, $4} NR == 2 {print $1, $8}')"
+# In its own, which that user made, there is nothing to be asked.
+as_guest ip link add wg2 type wireguard
+as_guest wg set wg2 fwmark 1 listen-port 1
+kill $guest
+wait $guest || true
+
 section "an interface that moves keeps its socket where it was made"
 ip netns add c
 ip -n a link set wg0 netns c

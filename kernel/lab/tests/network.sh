@@ -5,6 +5,12 @@
 load
 cable
 tunnel
+
+section "who began a handshake and has nothing to send confirms it all the same"
+connected() { [ "$(in_b wg show wg0 latest-handshakes | cut -f2)" != 0 ]; }
+in_a wg set wg0 peer "$public_b" persistent-keepalive 60
+eventually 2 connected
+in_a wg set wg0 peer "$public_b" persistent-keepalive 0
 in_a ping -c 1 -W 5 -q 10.77.0.2 >/dev/null
 
 section "nobody's address: the program learns it, and so does whoever's packet was forwarded"
@@ -79,6 +85,25 @@ ip -n a link delete second
 in_a ping -c 2 -i 0.2 -W 5 -q 10.77.0.2 >/dev/null
 equal "where b sees a" "192.0.2.1:1111" "$(in_b wg show wg0 endpoints | cut -f2)"
 
+section "a link-local endpoint is on the link that it names"
+# The same addresses on both links: only the scope tells them apart.
+ip link add other netns a type veth peer name other netns b
+for side in a b; do
+    ip -n $side link set other addrgenmode none up
+    ip -n $side address flush dev under scope link
+    for link in under other; do
+        ip -n $side address add fe80::$side/64 dev $link nodad
+    done
+done
+for link in under other under; do
+    in_a wg set wg0 peer "$public_b" endpoint "[fe80::b%$link]:2222"
+    eventually 5 in_a ping -c 2 -i 0.2 -W 1 -q 10.77.0.2
+    equal "where b sees a" "[fe80::a%$link]:1111" "$(in_b wg show wg0 endpoints | cut -f2)"
+done
+ip -n a link delete other
+in_a wg set wg0 peer "$public_b" endpoint 192.0.2.2:2222
+in_a ping -c 1 -W 5 -q 10.77.0.2 >/dev/null
+
 section "the interface counts what the tunnel counts"
 # A keepalive may come between two readings.
 counted_alike() { # NAMESPACE rx|tx FIELD
@@ -88,6 +113,40 @@ for side in a b; do
     eventually 5 counted_alike $side rx 2
     eventually 5 counted_alike $side tx 3
 done
+
+section "packets that wait for a handshake do not keep their sender waiting"
+nobody=$(wg genkey | wg pubkey)
+in_a wg set wg0 peer "$nobody" endpoint 192.0.2.99:1 allowed-ips 10.77.0.60/32
+# The least room that a socket can have (unix(7), SO_SNDBUF); what does not fit is refused.
+sent=$(in_a perl -MSocket -MIO::Socket::INET -e '
+    my $socket = IO::Socket::INET->new(Proto => "udp", PeerAddr => "10.77.0.60:9", Blocking => 0) or die $!;
+    setsockopt($socket, SOL_SOCKET, SO_SNDBUF, 1) or die $!;
+    my $sent = 0;
+    for (1..300) { $sent++ if send($socket, "x" x 500, 0) }
+    print $sent')
+equal "datagrams that were taken" 300 "$sent"
+in_a wg set wg0 peer "$nobody" remove
+
+section "an endpoint that is reached by the tunnel itself"
+sent() { in_a wg show wg0 transfer | cut -f3; }
+before=$(sent)
+in_a wg set wg0 peer "$public_b" endpoint 10.77.0.2:2222
+# Each goes round until it is too long, with some 60 bytes more each time.
+in_a ping -c 3 -i 0.2 -W 1 -q 10.77.0.2 >/dev/null || true
+looped=$(($(sent) - before))
+[ "$looped" -lt 100000 ] || fail "three packets became $looped bytes"
+# What goes round in fragments can do so for good. The machine has to get to other things all the same: entering a namespace waits until each
+# processor has done something else.
+ip netns exec a bash -c "
+    ping -c 1 -W 1 -s 3000 -q 10.77.0.2 >/dev/null
+    sleep 3
+    wg set wg0 peer $public_b endpoint 192.0.2.2:2222" &
+loop=$!
+sleep 1.5
+in_a true
+kill -0 $loop || fail "a processor had nothing but the tunnel's packets to do"
+wait $loop
+in_a ping -c 1 -W 5 -q 10.77.0.2 >/dev/null
 
 section "the mark is on every datagram: what firewalls and routes of policy know the tunnel's own traffic by"
 in_a wg set wg0 fwmark 0x77
