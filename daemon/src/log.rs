@@ -15,6 +15,8 @@ pub(crate) fn start(level: LogLevel) {
     let log = tracing_subscriber::fmt()
         .with_max_level(filter)
         .with_writer(std::io::stderr)
+        // Told on standard error too, and whoever cannot write there panics: a terminal that was closed is no reason to end.
+        .log_internal_errors(false)
         .with_ansi(false)
         .with_target(false)
         .without_time();

@@ -83,6 +83,28 @@ fn what_a_killed_daemon_left_is_no_obstacle() {
     std::fs::remove_dir_all(directory).unwrap();
 }
 
+/// A terminal that was closed, a reader of the log that has ended, a full disk: the tunnel goes on.
+#[test]
+fn a_log_that_nobody_takes_ends_nothing() {
+    if !is_root() {
+        return;
+    }
+    let namespace = Namespace::new();
+    let name = crate::lab::unique();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let child = crate::lab::command(&namespace, &name).stderr(writer).spawn().unwrap();
+    let daemon = Daemon::of(name, child);
+    wait_until("the daemon to serve", || daemon.serves());
+    // Each of which it tells.
+    for up in ["up", "down", "up"] {
+        namespace.ip(&format!("link set {} {up}", daemon.name));
+        let expected = if up == "up" { "yes" } else { "no" };
+        wait_until("the interface to be seen", || daemon.diagnostic("up").as_deref() == Some(expected));
+    }
+    assert!(daemon.serves());
+}
+
 #[test]
 fn a_server_that_does_not_end_is_killed() {
     if !is_root() {

@@ -133,6 +133,11 @@ impl Daemon {
         Self { name: name.to_owned(), child, directory: PathBuf::from(directory), log }
     }
 
+    /// One that was started otherwise, without a log that can be read.
+    pub(crate) fn of(name: String, child: Child) -> Self {
+        Self { name, child, directory: PathBuf::from("/var/run/wireguard"), log: PathBuf::new() }
+    }
+
     pub(crate) fn socket(&self) -> PathBuf {
         self.directory.join(format!("{}.sock", self.name))
     }
