@@ -2,6 +2,8 @@
 
 use crate::configuration::judge;
 use crate::failure::Failure;
+use crate::say::say;
+use crate::show::print;
 use std::process::ExitCode;
 
 /// What `kerntun check` takes.
@@ -19,7 +21,7 @@ pub(crate) struct Args {
 /// When the file cannot be read. Errors within it make the exit code 1.
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let judged = judge(&args.file)?;
-    judged.diagnostics.iter().for_each(|diagnostic| eprintln!("{diagnostic}\n"));
+    judged.diagnostics.iter().for_each(|diagnostic| say!("{diagnostic}\n"));
     let errors = judged.diagnostics.iter().filter(|d| d.is_error()).count();
     let warnings = judged.diagnostics.len().saturating_sub(errors);
     let path = judged.location.path.display();
@@ -28,8 +30,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     }
     let name = &judged.location.interface;
     match warnings {
-        0 => println!("{path}: good, for interface {name}"),
-        _ => println!("{path}: can be used for interface {name}, with {}", count(warnings, "warning")),
+        0 => print(&format!("{path}: good, for interface {name}\n"))?,
+        _ => print(&format!("{path}: can be used for interface {name}, with {}\n", count(warnings, "warning")))?,
     }
     Ok(ExitCode::SUCCESS)
 }

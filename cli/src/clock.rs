@@ -1,6 +1,7 @@
 //! A clock that went back. The kernel takes the timestamps of its handshakes from the clock and forgets the last one with the
 //! interface; a peer refuses every one that is not later than the last it saw. (The daemon remembers what it sent.)
 
+use crate::say::say;
 use crate::show::{Paint, duration, since_epoch};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ const FILE: &str = "/var/lib/kerntun/clock";
 /// not to bring a tunnel up.
 pub(crate) fn watch() {
     if let Some(behind) = record(&PathBuf::from(FILE), since_epoch()) {
-        eprintln!(
+        say!(
             "warning: the clock is {} behind what it was when a tunnel was last brought up here: peers that saw later \
             handshakes refuse the new ones until it has caught up; set the clock",
             duration(behind.as_secs(), Paint::PLAIN)

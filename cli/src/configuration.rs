@@ -1,6 +1,7 @@
 //! From an argument to a configuration: find the file, read it, judge it, and say what is wrong with it.
 
 use crate::failure::Failure;
+use crate::say::say;
 use kerntun_config::{Config, ConfigPath, Diagnostic, InterfaceName, Parser, check_permissions, load};
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -22,7 +23,7 @@ pub(crate) struct Configuration {
 /// When there is no such file, it cannot be read, or it has errors, all of which are then shown too.
 pub(crate) fn read(argument: &str) -> Result<Configuration, Failure> {
     let judged = judge(argument)?;
-    judged.diagnostics.iter().for_each(|diagnostic| eprintln!("{diagnostic}\n"));
+    judged.diagnostics.iter().for_each(|diagnostic| say!("{diagnostic}\n"));
     let path = judged.location.path;
     let Some(config) = judged.config else {
         return Err(Failure::new(format!("'{}' cannot be used as it is; nothing was changed", path.display()))

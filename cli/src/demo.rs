@@ -21,6 +21,7 @@ mod tap;
 mod wire;
 
 use crate::failure::Failure;
+use crate::say::say;
 use kerntun_lab::End;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -86,7 +87,7 @@ fn keep(args: &Args) -> Result<ExitCode, Failure> {
             Ok(status.code().map_or(ExitCode::FAILURE, |code| ExitCode::from(u8::try_from(code).unwrap_or(1))))
         }
         End::Interrupted => {
-            eprintln!("Interrupted; everything is cleaned up.");
+            say!("Interrupted; everything is cleaned up.");
             Ok(ExitCode::from(130))
         }
         End::TooLate => {

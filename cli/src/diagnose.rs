@@ -18,6 +18,7 @@ mod output;
 mod rules;
 
 use crate::failure::Failure;
+use crate::say::say;
 use crate::show::{Snapshot, print, resolve};
 use std::process::ExitCode;
 
@@ -60,7 +61,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         })
         .collect();
     print(&if args.json { output::json(&diagnoses) } else { output::text(&diagnoses, crate::show::Paint::stdout()) })?;
-    failures.iter().for_each(|(_, failure)| eprintln!("{failure}"));
+    failures.iter().for_each(|(_, failure)| say!("{failure}"));
     let sick = diagnoses.iter().any(|(_, findings)| findings.iter().any(finding::Finding::is_problem));
     Ok(if sick || !failures.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

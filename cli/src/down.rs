@@ -9,6 +9,7 @@ use crate::failure::Failure;
 use crate::netlink::link::Link;
 use crate::netlink::rule::{self, Family};
 use crate::netlink::{Netlink, address};
+use crate::say::say;
 use crate::up::open;
 use crate::{dns, firewall, hooks, privilege, save, start};
 use kerntun_config::{Config, InterfaceName, Table};
@@ -63,9 +64,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
             if matches!(found, Found::Nothing) && mark.is_none() && !stale_socket(name).exists() {
                 return Err(Failure::new(format!("the tunnel '{name}' is not up")));
             }
-            eprintln!("warning: the daemon of {name} is dead or does not answer: cleaning up after it");
+            say!("warning: the daemon of {name} is dead or does not answer: cleaning up after it");
             if let Err(failure) = hooks::run("PreDown", &interface.pre_down, name) {
-                eprintln!("{failure}");
+                say!("{failure}");
             }
             Remains::without_daemon(mark, &configuration.config)
         }
@@ -84,10 +85,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
 fn read(argument: &str) -> Result<Configuration, Failure> {
     let judged = configuration::judge(argument)?;
     let config = judged.config.unwrap_or_else(|| {
-        judged.diagnostics.iter().for_each(|diagnostic| eprintln!("{diagnostic}\n"));
-        eprintln!(
-            "warning: the file cannot be used as it is: taking the tunnel down without its hooks and name servers"
-        );
+        judged.diagnostics.iter().for_each(|diagnostic| say!("{diagnostic}\n"));
+        say!("warning: the file cannot be used as it is: taking the tunnel down without its hooks and name servers");
         Config::default()
     });
     Ok(Configuration { path: judged.location.path, interface: judged.location.interface, config })
@@ -118,7 +117,7 @@ impl Remains {
                 failures.extend(remove_rules(netlink, family, mark));
             }
         }
-        eprintln!("[-] interface {name}");
+        say!("[-] interface {name}");
         failures.extend(start::destroy(netlink, name).err());
         // A daemon that was killed leaves it behind; one that is alive has removed it by now.
         let socket = stale_socket(name);
@@ -133,7 +132,7 @@ impl Remains {
 fn remove_rules(netlink: &mut Netlink, family: Family, mark: u32) -> Option<Failure> {
     loop {
         match rule::remove_pair(netlink, family, mark) {
-            Ok(true) => eprintln!("[-] rules of {family} for mark {mark}"),
+            Ok(true) => say!("[-] rules of {family} for mark {mark}"),
             Ok(false) => return None,
             Err(error) => return Some(Failure::new(format!("the rules of {family} cannot be removed: {error}"))),
         }

@@ -1,6 +1,7 @@
 //! PreUp, PostUp, PreDown and PostDown.
 
 use crate::failure::Failure;
+use crate::say::say;
 use crate::spawn;
 use kerntun_config::{Hook, InterfaceName};
 use std::process::Command;
@@ -14,7 +15,7 @@ use std::process::Command;
 pub(crate) fn run(key: &str, hooks: &[Hook], interface: &InterfaceName) -> Result<(), Failure> {
     hooks.iter().try_for_each(|hook| {
         let command = hook.command(interface);
-        eprintln!("[#] {command}");
+        say!("[#] {command}");
         let mut shell = if spawn::exists("bash") { bash() } else { sh() };
         let status = shell
             .arg(&command)

@@ -1,6 +1,7 @@
 //! Making keys: `kerntun genkey`, `pubkey` and `genpsk`.
 
 use crate::failure::Failure;
+use crate::say::say;
 use kerntun_config::{Key, PublicKey};
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::fs::MetadataExt;
@@ -35,7 +36,7 @@ pub(crate) fn genpsk() -> Result<ExitCode, Failure> {
 pub(crate) fn pubkey() -> Result<ExitCode, Failure> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
-        eprintln!("Reading a private key from the terminal, where it shows.");
+        say!("Reading a private key from the terminal, where it shows.");
     }
     let private = read_key(stdin.lock())?;
     print_line(public_key_of(&private).to_string().as_bytes())
@@ -77,8 +78,8 @@ fn clamp(bytes: &mut [u8; 32]) {
 
 fn print_secret(key: &Key) -> Result<ExitCode, Failure> {
     if stdout_is_open_to_others() {
-        eprintln!("Warning: every user of this machine can read the file this key goes to.");
-        eprintln!("         Write it with 'umask 077' set, or run 'chmod 600' on the file.");
+        say!("Warning: every user of this machine can read the file this key goes to.");
+        say!("         Write it with 'umask 077' set, or run 'chmod 600' on the file.");
     }
     print_line(key.to_base64().as_bytes())
 }

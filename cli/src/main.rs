@@ -10,6 +10,7 @@
 //! | `netlink/` | links, addresses, routes, rules |
 //! | `plan`, `mtu`, `resolve` | which routes, which MTU, which endpoint |
 //! | `firewall`, `dns`, `hooks`, `spawn` | other programs and what they are told |
+//! | `say` | telling people what happens, whether or not they listen |
 //! | `privilege`, `interrupt`, `sysctl` | the rest of what the system has to do with it |
 //! | `undo` | what was done, to be undone in reverse |
 //! | `save` | SaveConfig |
@@ -25,7 +26,9 @@
         clippy::panic,
         clippy::indexing_slicing,
         clippy::string_slice,
-        clippy::cast_possible_truncation
+        clippy::cast_possible_truncation,
+        clippy::print_stderr,
+        clippy::print_stdout
     )
 )]
 
@@ -51,6 +54,7 @@ mod privilege;
 mod resolve;
 mod run;
 mod save;
+mod say;
 mod show;
 mod spawn;
 mod start;
@@ -65,7 +69,7 @@ fn main() -> ExitCode {
     // Wrong command lines end here with exit code 2, `--help` and `--version` with 0: clap's own convention.
     let args = args::Args::parse();
     args::dispatch(args).unwrap_or_else(|failure| {
-        eprintln!("{failure}");
+        say::say!("{failure}");
         failure.exit_code()
     })
 }

@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
+use crate::say::say;
 use dns_lookup::{AddrInfoHints, LookupErrorKind, SockType, getaddrinfo};
 use kerntun_config::{Endpoint, Host, ScopedIp};
 use std::env;
@@ -51,7 +52,7 @@ pub(crate) fn resolve(endpoint: &Endpoint, interrupt: &Interrupt) -> Result<Sock
             return Err(problem.failure(host));
         }
         retries = retries.map(|left| left.saturating_sub(1));
-        eprintln!("{host}: {}. Trying again in {:.2} seconds...", problem.message, pause.as_secs_f64());
+        say!("{host}: {}. Trying again in {:.2} seconds...", problem.message, pause.as_secs_f64());
         wait(pause, interrupt)?;
         pause = pause.mul_f64(1.2).min(LONGEST_PAUSE);
     }

@@ -2,6 +2,7 @@
 
 use crate::args::COMMANDS;
 use crate::failure::Failure;
+use crate::say::say;
 use kerntun_config::InterfaceName;
 use kerntun_daemon::{Mode, Options};
 use nix::unistd::{AccessFlags, access};
@@ -63,8 +64,8 @@ pub(crate) fn serve(interface: &str, foreground: bool, require_sandbox: bool) ->
     }
     kerntun_daemon::run(options).map_err(fail)?;
     if let Some(command) = meant(interface.as_str()).filter(|_| !foreground) {
-        eprintln!("note: this serves an interface called '{interface}'. If you meant the command '{command}':");
-        eprintln!("      ip link delete {interface}");
+        say!("note: this serves an interface called '{interface}'. If you meant the command '{command}':");
+        say!("      ip link delete {interface}");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -3,6 +3,7 @@
 use crate::configuration::Configuration;
 use crate::device::allowed_ips_of;
 use crate::failure::Failure;
+use crate::say::say;
 use kerntun_config::{Address, Config, Endpoint, Host, Key, Peer, PublicKey};
 use kerntun_uapi::{DeviceState, PeerState, SecretKey};
 use std::fs::{self, OpenOptions};
@@ -28,7 +29,7 @@ pub(crate) fn save(
     let text = config.to_text();
     // The file may be a link, and what it leads to is meant.
     let path = fs::canonicalize(&configuration.path).unwrap_or_else(|_| configuration.path.clone());
-    eprintln!("[+] {}: saved", path.display());
+    say!("[+] {}: saved", path.display());
     replace(&path, text.as_bytes()).map_err(|error| {
         Failure::new(format!("the configuration cannot be saved to '{}': {error}", path.display()))
             .help("set SaveConfig = false to take the tunnel down without saving")

@@ -24,6 +24,7 @@ pub(crate) use snapshot::{Kind, Snapshot, base64, names, resolve};
 pub(crate) use words::{bytes, duration};
 
 use crate::failure::Failure;
+use crate::say::say;
 use field::Field;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -82,7 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         None => text::write(&mut out, &snapshots, &text::Style { now: since_epoch(), secrets, paint: Paint::stdout() }),
     }
     print(&out)?;
-    failures.iter().for_each(|(_, failure)| eprintln!("{failure}"));
+    failures.iter().for_each(|(_, failure)| say!("{failure}"));
     Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -1,6 +1,7 @@
 //! Running other programs, visibly.
 
 use crate::failure::Failure;
+use crate::say::say;
 use std::env;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +15,7 @@ use std::process::{Command, ExitStatus, Stdio};
 /// When it cannot be started or does not succeed.
 pub(crate) fn run(program: &str, arguments: &[&str], input: Option<&str>) -> Result<(), Failure> {
     let shown = std::iter::once(program).chain(arguments.iter().copied()).collect::<Vec<_>>().join(" ");
-    eprintln!("[#] {shown}");
+    say!("[#] {shown}");
     let mut command = Command::new(program);
     command.args(arguments).env("LC_ALL", "C").stdout(std::io::stderr());
     if input.is_some() {

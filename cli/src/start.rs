@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::kernel;
 use crate::netlink::Netlink;
 use crate::netlink::link::Link;
+use crate::say::say;
 use kerntun_config::InterfaceName;
 use nix::errno::Errno;
 use std::env;
@@ -34,7 +35,7 @@ pub(crate) fn create(netlink: &mut Netlink, name: &InterfaceName) -> Result<Devi
     match Link::create_wireguard(netlink, name.as_str()) {
         Ok(()) => {
             let whose = if kernel::is_ours() { "kerntun's kernel module" } else { "the kernel's own WireGuard" };
-            eprintln!("[+] {name} is served by {whose}");
+            say!("[+] {name} is served by {whose}");
             clock::watch();
             return Ok(Device::Kernel(name.clone()));
         }
@@ -54,7 +55,7 @@ pub(crate) fn create(netlink: &mut Netlink, name: &InterfaceName) -> Result<Devi
     if !status.success() {
         return Err(Failure::new(format!("the daemon '{shown} {name}' did not start; its reason stands above")));
     }
-    eprintln!("[+] {name} is served by the daemon '{shown} {name}', as this kernel has no WireGuard");
+    say!("[+] {name} is served by the daemon '{shown} {name}', as this kernel has no WireGuard");
     Ok(Device::Daemon(name.clone()))
 }
 

@@ -1,6 +1,7 @@
 //! What was done, so that a failure half-way can undo it in reverse order.
 
 use crate::failure::Failure;
+use crate::say::say;
 
 /// A stack of deeds and how to undo them. Whoever holds one ends with [`Undo::unwind`] or [`Undo::keep`].
 #[must_use]
@@ -24,7 +25,7 @@ impl<'a> Undo<'a> {
     pub(crate) fn unwind(mut self) -> Vec<Failure> {
         let mut failures = Vec::new();
         while let Some(deed) = self.deeds.pop() {
-            eprintln!("[-] {}", deed.what);
+            say!("[-] {}", deed.what);
             if let Err(failure) = (deed.undo)() {
                 failures.push(failure.context(format!("could not {}", deed.what)));
             }

@@ -9,6 +9,7 @@ use crate::netlink::route::{self, Route};
 use crate::netlink::rule::{Family, Rule};
 use crate::netlink::{Netlink, NetlinkError, address, table};
 use crate::plan::{self, Destination, Step};
+use crate::say::say;
 use crate::undo::Undo;
 use crate::{dns, firewall, hooks, mtu, privilege, resolve, start, sysctl};
 use kerntun_config::{Address, AllowedIp};
@@ -146,7 +147,7 @@ impl<'a> Up<'a> {
                 _ => failure.help("check the line 'Address'"),
             }
         })?;
-        eprintln!("[+] address {address}");
+        say!("[+] address {address}");
         Ok(())
     }
 
@@ -164,7 +165,7 @@ impl<'a> Up<'a> {
             true => Failure::new(format!("{name} does not take the MTU {mtu}: {error}")).help("set another MTU"),
             false => refused("switch on", name, &error),
         })?;
-        eprintln!("[+] up with MTU {mtu}");
+        say!("[+] up with MTU {mtu}");
         Ok(())
     }
 
@@ -180,7 +181,7 @@ impl<'a> Up<'a> {
         let steps = plan::plan(&device::allowed_ips(state), self.destination, link.index, &existing);
         for endpoint in state.peers.iter().filter_map(|peer| peer.endpoint) {
             if let Some(prefix) = plan::swallowed(endpoint.ip(), &steps) {
-                eprintln!("{}", plan::circle(name, endpoint.ip(), prefix));
+                say!("{}", plan::circle(name, endpoint.ip(), prefix));
             }
         }
         let mut mark = (state.fwmark != 0).then_some(state.fwmark);
@@ -211,8 +212,8 @@ impl<'a> Up<'a> {
             }
         })?;
         match table {
-            route::MAIN => eprintln!("[+] route {prefix}"),
-            _ => eprintln!("[+] route {prefix} in table {table}"),
+            route::MAIN => say!("[+] route {prefix}"),
+            _ => say!("[+] route {prefix} in table {table}"),
         }
         Ok(())
     }
@@ -234,7 +235,7 @@ impl<'a> Up<'a> {
             undo.push(format!("remove the rule '{rule}'"), move || {
                 rule.remove_newest(&mut open()?, family).map_err(|error| explain_rule(rule, &error))
             });
-            eprintln!("[+] rule '{rule}' for {family}");
+            say!("[+] rule '{rule}' for {family}");
         }
         if family == Family::V4 {
             self.allow_marks(undo)?;
@@ -253,7 +254,7 @@ impl<'a> Up<'a> {
         if before != "1" {
             sysctl::set(switch, "1").map_err(fail)?;
             undo.push(format!("set {switch} = {before}"), move || sysctl::set(switch, &before).map_err(fail));
-            eprintln!("[+] {switch} = 1");
+            say!("[+] {switch} = 1");
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
+use crate::say::say;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::env;
@@ -42,13 +43,13 @@ pub(super) fn show(series: &str, module: Option<&Path>) -> Result<ExitCode, Fail
     let status =
         status.map_err(|error| Failure::new(format!("'bash {}' cannot be started: {error}", demo.display())))?;
     if interrupt.check().is_err() {
-        eprintln!("Interrupted; nothing of it runs any more. What was fetched and built stays for the next time.");
+        say!("Interrupted; nothing of it runs any more. What was fetched and built stays for the next time.");
         return Ok(ExitCode::from(130));
     }
     match status.code() {
         Some(0) => Ok(ExitCode::SUCCESS),
         Some(MISSING) => {
-            eprintln!("help: see to that first; kernel/lab/README.md says what the demo needs");
+            say!("help: see to that first; kernel/lab/README.md says what the demo needs");
             Ok(ExitCode::FAILURE)
         }
         _ => Ok(ExitCode::FAILURE),

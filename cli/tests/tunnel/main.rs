@@ -3,6 +3,7 @@
 #![allow(missing_docs)]
 
 mod lab;
+mod trouble;
 
 use lab::{KERNTUN, Lab, installed, said, sh};
 use std::fs;
@@ -374,14 +375,14 @@ fn checking_shows_everything_and_changes_nothing() {
     fs::remove_dir_all(&directory).unwrap();
 }
 
-/// Waits for something that happens soon. The time limit is generous, as it only ends tests that have failed.
-#[track_caller]
 /// Its keeper removes it a moment after the daemon's end, for which commands wait.
 fn until_the_socket_is_gone(lab: &Lab) {
     let socket = format!("/var/run/wireguard/{}.sock", lab.tunnel("a"));
     until("the socket is gone", || !fs::exists(&socket).unwrap());
 }
 
+/// Waits for something that happens soon. The time limit is generous, as it only ends tests that have failed.
+#[track_caller]
 fn until(what: &str, happened: impl Fn() -> bool) {
     let begin = Instant::now();
     while !happened() {
