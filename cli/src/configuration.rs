@@ -39,6 +39,8 @@ pub(crate) struct Judged {
     pub(crate) location: ConfigPath,
     /// What it says, if it has no errors.
     pub(crate) config: Option<Config>,
+    /// What could be read of it, if it has errors.
+    pub(crate) partial: Option<Config>,
     /// All errors and warnings, that of the file's permissions first.
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
@@ -65,5 +67,5 @@ pub(crate) fn judge(argument: &str) -> Result<Judged, Failure> {
     let name = location.path.display().to_string();
     let parsed = Parser::new(&name).public_key_of(&crate::keys::public_key_of).parse(&text);
     let diagnostics = permissions.into_iter().chain(parsed.diagnostics).collect();
-    Ok(Judged { location, config: parsed.config, diagnostics })
+    Ok(Judged { location, config: parsed.config, partial: parsed.partial, diagnostics })
 }

@@ -22,7 +22,8 @@ use std::process::ExitCode;
 #[command(after_help = "\
 Does what 'wg-quick down' does: runs the hooks, saves the state if SaveConfig is set, and
 removes name servers, firewall, rules, routes and the interface. It also cleans up after a
-tunnel whose daemon was killed.
+tunnel whose daemon was killed. If the file has errors by now, what can be read of it is done,
+nothing is saved, and the exit code is 1.
 
 Example:
   sudo kerntun down wg0          the tunnel of /etc/wireguard/wg0.conf")]
@@ -35,10 +36,10 @@ pub(crate) struct Args {
 /// Takes the tunnel down. From the first removal on, nothing stops it: what cannot be removed is told at the end.
 ///
 /// # Errors
-/// When it is not up, a PreDown hook fails, the state cannot be saved, or something stays behind.
+/// When it is not up, a PreDown hook fails, the state cannot be saved, something stays behind, or the file has errors.
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     privilege::require(&format!("down {}", args.file))?;
-    let configuration = read(&args.file)?;
+    let Read { configuration, has_errors } = read(&args.file)?;
     let (name, interface) = (&configuration.interface, &configuration.config.interface);
     let mut netlink = open()?;
     let found = Device::find(&mut netlink, name)?;
@@ -46,7 +47,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         Found::Device(device, link) => {
             hooks::run("PreDown", &interface.pre_down, name)?;
             let state = device.state()?;
-            if interface.save_config {
+            if interface.save_config && has_errors {
+                say!("warning: the state is not saved, since what cannot be read in the file would be lost");
+            } else if interface.save_config {
                 save_config(&mut netlink, &configuration, &state, link)?;
             }
             let has_default = device::allowed_ips(&state).iter().any(|prefix| prefix.prefix() == 0);
@@ -71,8 +74,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
             Remains::without_daemon(mark, &configuration.config)
         }
     };
-    let mut failures = remains.remove(&mut netlink, &configuration);
+    let mut failures = remains.remove(&mut netlink, &configuration, has_errors);
     failures.extend(hooks::run("PostDown", &interface.post_down, name).err());
+    if has_errors {
+        let message = format!("what cannot be read in '{}' was left out", configuration.path.display());
+        failures.push(Failure::new(message).help("mend what is shown above"));
+    }
     let mut failures = failures.into_iter();
     match failures.next() {
         None => Ok(ExitCode::SUCCESS),
@@ -80,16 +87,24 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     }
 }
 
-/// The configuration, or as much as the name tells if the file was broken since the tunnel came up: nobody should be
-/// caught in a tunnel by a typing error.
-fn read(argument: &str) -> Result<Configuration, Failure> {
+/// A configuration, and whether it is only a part of what the file should say.
+struct Read {
+    configuration: Configuration,
+    has_errors: bool,
+}
+
+/// The configuration, or what can be read of it if the file was broken since the tunnel came up: nobody should be caught in a
+/// tunnel, or behind what its hooks put up, by a typing error.
+fn read(argument: &str) -> Result<Read, Failure> {
     let judged = configuration::judge(argument)?;
-    let config = judged.config.unwrap_or_else(|| {
+    let has_errors = judged.config.is_none();
+    if has_errors {
         judged.diagnostics.iter().for_each(|diagnostic| say!("{diagnostic}\n"));
-        say!("warning: the file cannot be used as it is: taking the tunnel down without its hooks and name servers");
-        Config::default()
-    });
-    Ok(Configuration { path: judged.location.path, interface: judged.location.interface, config })
+        say!("warning: the file has errors: taking the tunnel down by what can be read of it");
+    }
+    let config = judged.config.or(judged.partial).unwrap_or_default();
+    let configuration = Configuration { path: judged.location.path, interface: judged.location.interface, config };
+    Ok(Read { configuration, has_errors })
 }
 
 /// What is to be removed besides the interface and what bears its name.
@@ -104,11 +119,11 @@ impl Remains {
         Self { mark: firewall.or_else(|| config.interface.fwmark.filter(|mark| *mark != 0)) }
     }
 
-    /// Removes everything and returns what went wrong.
-    fn remove(&self, netlink: &mut Netlink, configuration: &Configuration) -> Vec<Failure> {
+    /// Removes everything and returns what went wrong. If the file has errors, name servers may have been meant.
+    fn remove(&self, netlink: &mut Netlink, configuration: &Configuration, has_errors: bool) -> Vec<Failure> {
         let (name, interface) = (&configuration.interface, &configuration.config.interface);
         let mut failures = Vec::new();
-        if dns::wanted(interface) {
+        if dns::wanted(interface) || has_errors {
             failures.extend(dns::unset(name).err());
         }
         failures.extend(firewall::take_down(name).err());

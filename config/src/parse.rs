@@ -51,6 +51,9 @@ pub struct Parser<'f> {
 pub struct Parsed {
     /// The configuration; none when there is an error among the diagnostics.
     pub config: Option<Config>,
+    /// What could be read in spite of the errors; none when there are none. Good for taking down what an earlier state of the file
+    /// put up, and for nothing else: a line that is missing may have been the one that mattered.
+    pub partial: Option<Config>,
     /// Errors and warnings in the order of the file.
     pub diagnostics: Vec<Diagnostic>,
 }

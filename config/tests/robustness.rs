@@ -66,6 +66,7 @@ fn mutate(rng: &mut Rng, text: &mut Vec<u8>, changes: usize) {
 
 fn check_shape(parsed: &Parsed) {
     assert_eq!(parsed.config.is_none(), parsed.diagnostics.iter().any(|d| d.is_error()));
+    assert_eq!(parsed.config.is_none(), parsed.partial.is_some());
     for diagnostic in &parsed.diagnostics {
         let shown = diagnostic.to_string();
         assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "{shown:?}");

@@ -14,7 +14,8 @@ impl Reader {
         self.check_interface();
         self.check_own_key(parser);
         let usable = self.findings.errors() == 0;
-        Parsed { config: usable.then_some(self.config), diagnostics: self.findings.finish(parser.file, text) }
+        let (config, partial) = if usable { (Some(self.config), None) } else { (None, Some(self.config)) };
+        Parsed { config, partial, diagnostics: self.findings.finish(parser.file, text) }
     }
 
     fn check_interface(&mut self) {
