@@ -13,17 +13,38 @@ pub(crate) fn wanted(interface: &Interface) -> bool {
     !interface.dns.is_empty()
 }
 
+/// The program that does it here.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Tool {
+    /// resolvconf(8), of whichever make.
+    Resolvconf,
+    /// resolvectl(1).
+    Resolvectl,
+}
+
+/// Finds it.
+///
+/// # Errors
+/// When there is none.
+pub(crate) fn tool() -> Result<Tool, Failure> {
+    let tools = [("resolvconf", Tool::Resolvconf), ("resolvectl", Tool::Resolvectl)];
+    tools.into_iter().find_map(|(program, tool)| spawn::exists(program).then_some(tool)).ok_or_else(|| {
+        Failure::new("DNS is set, but neither resolvconf nor resolvectl is there to do it")
+            .help("install openresolv or systemd-resolved, or take the DNS line out of the file")
+    })
+}
+
 /// Makes the configuration's name servers and search domains those of the system.
 ///
 /// # Errors
-/// When neither program is there, or the one that is fails.
-pub(crate) fn set(name: &InterfaceName, interface: &Interface) -> Result<(), Failure> {
-    match tool() {
-        Some(Tool::Resolvconf) => {
+/// When the program fails, which may have done a part of it.
+pub(crate) fn set(tool: Tool, name: &InterfaceName, interface: &Interface) -> Result<(), Failure> {
+    match tool {
+        Tool::Resolvconf => {
             let record = record(name);
             spawn::run("resolvconf", &["-a", &record, "-m", "0", "-x"], Some(&resolv_conf(interface)))
         }
-        Some(Tool::Resolvectl) => {
+        Tool::Resolvectl => {
             let servers: Vec<String> = interface.dns.iter().map(ToString::to_string).collect();
             let domains: Vec<String> = interface.dns_search.iter().map(ToString::to_string).collect();
             spawn::run("resolvectl", &with(&["dns", name.as_str()], &servers), None)?;
@@ -32,8 +53,6 @@ pub(crate) fn set(name: &InterfaceName, interface: &Interface) -> Result<(), Fai
             arguments.push("~.");
             spawn::run("resolvectl", &arguments, None)
         }
-        None => Err(Failure::new("DNS is set, but neither resolvconf nor resolvectl is there to do it")
-            .help("install openresolv or systemd-resolved, or take the DNS line out of the file")),
     }
 }
 
@@ -41,23 +60,13 @@ pub(crate) fn set(name: &InterfaceName, interface: &Interface) -> Result<(), Fai
 ///
 /// # Errors
 /// When the program fails.
-pub(crate) fn unset(name: &InterfaceName) -> Result<(), Failure> {
-    match tool() {
-        Some(Tool::Resolvconf) => spawn::run("resolvconf", &["-d", &record(name), "-f"], None),
+pub(crate) fn unset(tool: Tool, name: &InterfaceName) -> Result<(), Failure> {
+    match tool {
+        Tool::Resolvconf => spawn::run("resolvconf", &["-d", &record(name), "-f"], None),
         // What resolvectl set goes with the interface; before that, this takes it away.
-        Some(Tool::Resolvectl) if exists(name) => spawn::run("resolvectl", &["revert", name.as_str()], None),
-        _ => Ok(()),
+        Tool::Resolvectl if exists(name) => spawn::run("resolvectl", &["revert", name.as_str()], None),
+        Tool::Resolvectl => Ok(()),
     }
-}
-
-enum Tool {
-    Resolvconf,
-    Resolvectl,
-}
-
-fn tool() -> Option<Tool> {
-    let tools = [("resolvconf", Tool::Resolvconf), ("resolvectl", Tool::Resolvectl)];
-    tools.into_iter().find_map(|(program, tool)| spawn::exists(program).then_some(tool))
 }
 
 fn exists(name: &InterfaceName) -> bool {

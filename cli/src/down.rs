@@ -6,13 +6,15 @@
 use crate::configuration::{self, Configuration};
 use crate::device::{self, Device, Found};
 use crate::failure::Failure;
+use crate::interrupt::Interrupt;
 use crate::netlink::link::Link;
 use crate::netlink::rule::{self, Family};
 use crate::netlink::{Netlink, address};
 use crate::say::say;
 use crate::up::open;
-use crate::{dns, firewall, hooks, privilege, save, start};
-use kerntun_config::{Config, InterfaceName, Table};
+use crate::{dns, firewall, hooks, plan, privilege, save, start};
+use kerntun_config::{AllowedIp, Config, InterfaceName, Table};
+use kerntun_uapi::DeviceState;
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,7 +35,7 @@ pub(crate) struct Args {
     file: String,
 }
 
-/// Takes the tunnel down. From the first removal on, nothing stops it: what cannot be removed is told at the end.
+/// Takes the tunnel down. From the first removal on, nothing stops it, signals included: what cannot be removed is told at the end.
 ///
 /// # Errors
 /// When it is not up, a PreDown hook fails, the state cannot be saved, something stays behind, or the file has errors.
@@ -52,8 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
             } else if interface.save_config {
                 save_config(&mut netlink, &configuration, &state, link)?;
             }
-            let has_default = device::allowed_ips(&state).iter().any(|prefix| prefix.prefix() == 0);
-            Remains { mark: (has_default && state.fwmark != 0).then_some(state.fwmark) }
+            Remains::of(name, &state)
         }
         Found::Stranger => {
             return Err(Failure::new(format!(
@@ -63,17 +64,19 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         }
         Found::Orphan | Found::Nothing => {
             // A daemon that was killed leaves its socket behind, and its firewall if there was one.
-            let mark = firewall::mark(name);
-            if matches!(found, Found::Nothing) && mark.is_none() && !stale_socket(name).exists() {
+            let marks = firewall_marks(name);
+            if matches!(found, Found::Nothing) && marks.is_empty() && !stale_socket(name).exists() {
                 return Err(Failure::new(format!("the tunnel '{name}' is not up")));
             }
             say!("warning: the daemon of {name} is dead or does not answer: cleaning up after it");
             if let Err(failure) = hooks::run("PreDown", &interface.pre_down, name) {
                 say!("{failure}");
             }
-            Remains::without_daemon(mark, &configuration.config)
+            Remains::without_daemon(marks, &configuration.config)
         }
     };
+    // Nobody asks it: whoever ends half of this wants the other half too.
+    let _interrupt = Interrupt::install()?;
     let mut failures = remains.remove(&mut netlink, &configuration, has_errors);
     failures.extend(hooks::run("PostDown", &interface.post_down, name).err());
     if has_errors {
@@ -109,28 +112,44 @@ fn read(argument: &str) -> Result<Read, Failure> {
 
 /// What is to be removed besides the interface and what bears its name.
 struct Remains {
-    /// The mark of policy rules, if there are such.
-    mark: Option<u32>,
+    /// The families with policy rules, and the mark in these. Another tunnel may have the same mark for the other family.
+    marks: Vec<(Family, u32)>,
 }
 
 impl Remains {
-    /// Finds out without the daemon, which is dead, from the mark in its firewall or in the file.
-    fn without_daemon(firewall: Option<u32>, config: &Config) -> Self {
-        Self { mark: firewall.or_else(|| config.interface.fwmark.filter(|mark| *mark != 0)) }
+    /// Finds out from the state of a tunnel, and from its firewall in case the state was changed since it came up.
+    fn of(name: &InterfaceName, state: &DeviceState) -> Self {
+        if state.fwmark == 0 {
+            return Self { marks: Vec::new() };
+        }
+        let mut marks = firewall_marks(name);
+        marks.extend(defaults(&device::allowed_ips(state)).map(|family| (family, state.fwmark)));
+        marks.sort_unstable();
+        marks.dedup();
+        Self { marks }
+    }
+
+    /// Finds out without the daemon, which is dead, from its firewall or from the file.
+    fn without_daemon(mut marks: Vec<(Family, u32)>, config: &Config) -> Self {
+        if let (true, Some(mark)) = (marks.is_empty(), config.interface.fwmark.filter(|mark| *mark != 0)) {
+            let allowed: Vec<AllowedIp> = config.peers.iter().flat_map(|peer| peer.allowed_ips.clone()).collect();
+            marks.extend(defaults(&allowed).map(|family| (family, mark)));
+        }
+        Self { marks }
     }
 
     /// Removes everything and returns what went wrong. If the file has errors, name servers may have been meant.
     fn remove(&self, netlink: &mut Netlink, configuration: &Configuration, has_errors: bool) -> Vec<Failure> {
         let (name, interface) = (&configuration.interface, &configuration.config.interface);
         let mut failures = Vec::new();
-        if dns::wanted(interface) || has_errors {
-            failures.extend(dns::unset(name).err());
+        match dns::tool() {
+            Ok(tool) if dns::wanted(interface) || has_errors => failures.extend(dns::unset(tool, name).err()),
+            Err(failure) if dns::wanted(interface) => failures.push(failure),
+            _ => {}
         }
         failures.extend(firewall::take_down(name).err());
-        if let (Table::Auto, Some(mark)) = (&interface.table, self.mark) {
-            for family in Family::ALL {
-                failures.extend(remove_rules(netlink, family, mark));
-            }
+        if interface.table == Table::Auto {
+            failures.extend(self.marks.iter().filter_map(|(family, mark)| remove_rules(netlink, *family, *mark)));
         }
         say!("[-] interface {name}");
         failures.extend(start::destroy(netlink, name).err());
@@ -141,6 +160,16 @@ impl Remains {
         }
         failures
     }
+}
+
+fn firewall_marks(name: &InterfaceName) -> Vec<(Family, u32)> {
+    Family::ALL.into_iter().filter_map(|family| Some((family, firewall::mark(name, family)?))).collect()
+}
+
+/// The families all of which goes through the tunnel.
+fn defaults(allowed: &[AllowedIp]) -> impl Iterator<Item = Family> {
+    let has_default = |family| allowed.iter().any(|one| one.prefix() == 0 && plan::family(one.ip()) == family);
+    Family::ALL.into_iter().filter(move |family| has_default(*family))
 }
 
 /// Removes the tunnel's rules, however often they are there.
@@ -157,7 +186,7 @@ fn remove_rules(netlink: &mut Netlink, family: Family, mark: u32) -> Option<Fail
 fn save_config(
     netlink: &mut Netlink,
     configuration: &Configuration,
-    state: &kerntun_uapi::DeviceState,
+    state: &DeviceState,
     link: &Link,
 ) -> Result<(), Failure> {
     let addresses = address::list(netlink, link.index)

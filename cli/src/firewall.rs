@@ -55,19 +55,14 @@ pub(crate) fn take_down(name: &InterfaceName) -> Result<(), Failure> {
     result
 }
 
-/// The mark in the firewall of this interface, if it is up: all that is left to tell the mark of a tunnel whose daemon
-/// is dead.
-pub(crate) fn mark(name: &InterfaceName) -> Option<u32> {
-    let nft = Family::ALL.into_iter().find_map(|family| {
-        let text = spawn::output("nft", &["list", "table", nft_family(family), &table(name)])?;
-        mark_after(&text, &["meta mark ", "mark "])
-    });
-    nft.or_else(|| {
-        Family::ALL.into_iter().find_map(|family| {
-            let text = spawn::output(iptables(family, "-save"), &["-t", "mangle"])?;
-            let comment = comment(name);
-            text.lines().filter(|line| line.contains(&comment)).find_map(|line| mark_after(line, &["--mark "]))
-        })
+/// The mark in the firewall of this interface for a family, if it is up: all that is left to tell which rules a tunnel had whose
+/// daemon is dead.
+pub(crate) fn mark(name: &InterfaceName, family: Family) -> Option<u32> {
+    let nft = spawn::output("nft", &["list", "table", nft_family(family), &table(name)]);
+    nft.and_then(|text| mark_after(&text, &["meta mark ", "mark "])).or_else(|| {
+        let text = spawn::output(iptables(family, "-save"), &["-t", "mangle"])?;
+        let comment = format!("\"{}\"", comment(name));
+        text.lines().filter(|line| line.contains(&comment)).find_map(|line| mark_after(line, &["--mark "]))
     })
 }
 

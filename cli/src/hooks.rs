@@ -17,11 +17,8 @@ pub(crate) fn run(key: &str, hooks: &[Hook], interface: &InterfaceName) -> Resul
         let command = hook.command(interface);
         say!("[#] {command}");
         let mut shell = if spawn::exists("bash") { bash() } else { sh() };
-        let status = shell
-            .arg(&command)
-            .env("LC_ALL", "C")
-            .status()
-            .map_err(|error| Failure::new(format!("no shell can be run: {error}")))?;
+        let status =
+            shell.arg(&command).status().map_err(|error| Failure::new(format!("no shell can be run: {error}")))?;
         spawn::succeeded(&command, status).map_err(|failure| {
             failure.context(key).help(format!("try the command by hand, or change {key} in the file"))
         })
@@ -29,13 +26,13 @@ pub(crate) fn run(key: &str, hooks: &[Hook], interface: &InterfaceName) -> Resul
 }
 
 fn bash() -> Command {
-    let mut bash = Command::new("bash");
+    let mut bash = spawn::command("bash");
     bash.args(["-e", "-o", "pipefail", "-O", "extglob", "-c"]);
     bash
 }
 
 fn sh() -> Command {
-    let mut sh = Command::new("sh");
+    let mut sh = spawn::command("sh");
     sh.args(["-e", "-c"]);
     sh
 }

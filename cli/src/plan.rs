@@ -104,7 +104,8 @@ pub(crate) fn circle(interface: &InterfaceName, endpoint: IpAddr, prefix: Allowe
     )
 }
 
-fn family(ip: IpAddr) -> Family {
+/// The family of an address.
+pub(crate) fn family(ip: IpAddr) -> Family {
     match ip {
         IpAddr::V4(_) => Family::V4,
         IpAddr::V6(_) => Family::V6,

@@ -3,8 +3,10 @@
 use crate::failure::Failure;
 use crate::say::say;
 use std::env;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 
@@ -16,8 +18,8 @@ use std::process::{Command, ExitStatus, Stdio};
 pub(crate) fn run(program: &str, arguments: &[&str], input: Option<&str>) -> Result<(), Failure> {
     let shown = std::iter::once(program).chain(arguments.iter().copied()).collect::<Vec<_>>().join(" ");
     say!("[#] {shown}");
-    let mut command = Command::new(program);
-    command.args(arguments).env("LC_ALL", "C").stdout(std::io::stderr());
+    let mut command = command(program);
+    command.args(arguments).stdout(std::io::stderr());
     if input.is_some() {
         command.stdin(Stdio::piped());
     }
@@ -36,14 +38,39 @@ pub(crate) fn run(program: &str, arguments: &[&str], input: Option<&str>) -> Res
 /// What a program prints to standard output, whatever it returns; none when it cannot be run. Not shown: for looking
 /// only.
 pub(crate) fn output(program: &str, arguments: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(arguments).env("LC_ALL", "C").stderr(Stdio::null()).output().ok()?;
+    let output = command(program).args(arguments).stderr(Stdio::null()).output().ok()?;
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Whether a program of this name is in `PATH`.
+/// A program to be run, in English, with our search path, which is also where it is looked for.
+pub(crate) fn command(program: &str) -> Command {
+    let path = search_path(env::var_os("PATH"));
+    let mut command = Command::new(find(program, &path).unwrap_or_else(|| program.into()));
+    command.arg0(program).env("PATH", path).env("LC_ALL", "C");
+    command
+}
+
+/// Whether there is a program of this name.
 pub(crate) fn exists(program: &str) -> bool {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).map(|directory| directory.join(program)).any(|file| is_executable(&file))
+    find(program, &search_path(env::var_os("PATH"))).is_some()
+}
+
+/// `PATH`, and where programs of the administrator are in any case: cron and others leave that out. Nothing between two colons is
+/// not the working directory, as it is to shells.
+fn search_path(path: Option<OsString>) -> OsString {
+    let path = path.unwrap_or_else(|| "/usr/bin:/bin".into());
+    let mut directories: Vec<PathBuf> = env::split_paths(&path).filter(|one| !one.as_os_str().is_empty()).collect();
+    for directory in ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from) {
+        if !directories.contains(&directory) {
+            directories.push(directory);
+        }
+    }
+    // What was split can be joined.
+    env::join_paths(directories).unwrap_or(path)
+}
+
+fn find(program: &str, path: &OsStr) -> Option<PathBuf> {
+    env::split_paths(path).map(|directory| directory.join(program)).find(is_executable)
 }
 
 /// Turns the way a program ended into a sentence.
@@ -67,6 +94,15 @@ fn is_executable(file: &PathBuf) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_programs_are() {
+        let path = |text: &str| search_path(Some(text.into())).into_string().unwrap();
+        assert_eq!(path("/usr/bin:/bin"), "/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin");
+        assert_eq!(path(""), "/usr/local/sbin:/usr/sbin:/sbin");
+        assert_eq!(search_path(None), "/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin");
+        assert_eq!(path("/sbin:/usr/sbin:/usr/local/sbin:/opt"), "/sbin:/usr/sbin:/usr/local/sbin:/opt");
+    }
 
     #[test]
     fn how_programs_end() {

@@ -109,8 +109,10 @@ impl<'a> Up<'a> {
         device.wait_until_up();
         self.interrupt.check()?;
         if dns::wanted(interface) {
-            dns::set(name, interface)?;
-            undo.push("take the name servers away", move || dns::unset(name));
+            let tool = dns::tool()?;
+            // Before they are set: half of them may be when it fails.
+            undo.push("take the name servers away", move || dns::unset(tool, name));
+            dns::set(tool, name, interface)?;
             self.interrupt.check()?;
         }
         self.add_routes(&device, &link, &state, undo)?;

@@ -93,6 +93,19 @@ impl Lab {
         said(self.command(side, KERNTUN).args(arguments).output().unwrap())
     }
 
+    /// Runs the program under test within `a`, where these programs are not installed.
+    pub(crate) fn without(&self, programs: &[&str], arguments: &[&str]) -> Said {
+        // A device is nothing that can be run. What a link leads to may be covered already.
+        let script = format!(
+            "for program in {}; do for directory in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin; do \
+             test ! -f $directory/$program || mount --bind /dev/null $directory/$program || exit 99; done; done; \
+             exec {KERNTUN} {}",
+            programs.join(" "),
+            arguments.join(" ")
+        );
+        said(self.command("a", "unshare").args(["-m", "sh", "-c", &script]).output().unwrap())
+    }
+
     /// Runs a script within a side and returns what it prints.
     pub(crate) fn sh(&self, side: &str, script: &str) -> Said {
         said(self.command(side, "sh").args(["-c", script]).output().unwrap())

@@ -1,12 +1,15 @@
 //! Surroundings in which a tunnel must come up and, above all, go down whole.
 
-use super::lab::{KERNTUN, Lab, said};
-use super::{ADDRESS, a_config, until_the_socket_is_gone};
+use super::lab::{KERNTUN, Lab, installed, said, sh};
+use super::{ADDRESS, a_config, until, until_the_socket_is_gone};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 
 const EVERYTHING: &str = "AllowedIPs = 0.0.0.0/0, ::/0";
+const INSIDE: &str = "AllowedIPs = 10.9.0.0/24, 10.77.0.0/16";
+const RESOLVERS: [&str; 2] = ["resolvconf", "resolvectl"];
 
 /// The writing end of a pipe from which nobody reads any more.
 fn broken_pipe() -> std::io::PipeWriter {
@@ -81,6 +84,97 @@ fn a_file_that_was_broken_since() {
         assert_eq!(fs::read_to_string(&log).unwrap(), format!("pre-down {name}\n-d\npost-down {name}\n"));
         assert_eq!(before, lab.state("a"), "{}", said.err);
         assert_eq!(broken, fs::read_to_string(&path).unwrap(), "what cannot be read must not be overwritten");
+        until_the_socket_is_gone(&lab);
+    }
+}
+
+#[test]
+fn an_interrupt_does_not_stop_down() {
+    let Some(lab) = Lab::new("an_interrupt_does_not_stop_down") else { return };
+    let before = lab.state("a");
+    let (mark, gone) = (lab.directory.join("reached"), lab.directory.join("gone"));
+    fake(&lab, "resolvconf", &format!("test $1 = -a || {{ touch {}; sleep 1; }}", mark.display()));
+    let lines = format!("{ADDRESS}\nDNS = 10.9.0.9\nPostDown = touch {}", gone.display());
+    for signal in ["INT", "TERM", "HUP"] {
+        let path = lab.write("a", &a_config(&lines, INSIDE));
+        said(with_fakes(&lab, &["up", &path]).output().unwrap()).good();
+        let mut down = with_fakes(&lab, &["down", &path]);
+        let child = down.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        until("the first removal", || mark.exists());
+        sh(&format!("kill -{signal} {}", child.id())).good();
+        said(child.wait_with_output().unwrap()).good();
+        assert_eq!(before, lab.state("a"));
+        fs::remove_file(&gone).unwrap();
+        fs::remove_file(&mark).unwrap();
+        until_the_socket_is_gone(&lab);
+    }
+}
+
+#[test]
+fn a_short_path() {
+    let Some(lab) = Lab::new("a_short_path") else { return };
+    if !installed("a_short_path", "nft") {
+        return;
+    }
+    marks_are_allowed(&lab);
+    let before = lab.state("a");
+    let path = lab.write("a", &a_config(&format!("{ADDRESS}\nPostUp = command -v nft"), EVERYTHING));
+    for (up, down) in [("/usr/sbin:/usr/bin:/sbin:/bin", "/usr/bin:/bin"), ("/usr/bin:/bin", "/usr/bin:/bin")] {
+        for (what, path_of_programs) in [("up", up), ("down", down)] {
+            let mut command = lab.command("a", KERNTUN);
+            said(command.args([what, &path]).env("PATH", path_of_programs).output().unwrap()).good();
+        }
+        assert_eq!(before, lab.state("a"));
+        until_the_socket_is_gone(&lab);
+    }
+}
+
+#[test]
+fn name_servers_that_nobody_takes_away() {
+    let Some(lab) = Lab::new("name_servers_that_nobody_takes_away") else { return };
+    let before = lab.state("a");
+    fake(&lab, "resolvconf", "cat > /dev/null");
+    let path = lab.write("a", &a_config(&format!("{ADDRESS}\nDNS = 10.9.0.9"), INSIDE));
+    said(with_fakes(&lab, &["up", &path]).output().unwrap()).good();
+    lab.without(&RESOLVERS, &["down", &path]).bad(1, "neither resolvconf nor resolvectl");
+    assert_eq!(before, lab.state("a"), "and all else is done");
+    until_the_socket_is_gone(&lab);
+    let said = lab.without(&RESOLVERS, &["up", &path]).bad(1, "neither resolvconf nor resolvectl");
+    assert!(!said.err.contains("left behind"), "{}", said.err);
+    assert_eq!(before, lab.state("a"));
+}
+
+#[test]
+fn name_servers_that_were_half_set() {
+    let Some(lab) = Lab::new("name_servers_that_were_half_set") else { return };
+    let record = lab.directory.join("record");
+    let script = format!("if test $1 = -a; then cat > {0}; exit 1; else rm -f {0}; fi", record.display());
+    fake(&lab, "resolvconf", &script);
+    let path = lab.write("a", &a_config(&format!("{ADDRESS}\nDNS = 10.9.0.9"), INSIDE));
+    said(with_fakes(&lab, &["up", &path]).output().unwrap()).bad(1, "'resolvconf -a");
+    assert!(!record.exists());
+}
+
+#[test]
+fn two_tunnels_with_one_mark() {
+    let Some(lab) = Lab::new("two_tunnels_with_one_mark") else { return };
+    marks_are_allowed(&lab);
+    let four = lab.write("a", &a_config("Address = 10.9.0.1/24\nFwMark = 77", "AllowedIPs = 0.0.0.0/0"));
+    let six = lab.write("c", &a_config("Address = fd09::1/64\nFwMark = 77", "AllowedIPs = ::/0"));
+    let rules = |family: &str| lab.sh("a", &format!("ip {family} rule")).good().out;
+    let before = (rules("-4"), rules("-6"));
+    for kill in [false, true] {
+        lab.kerntun("a", &["up", &four]).good();
+        if kill {
+            lab.kill_daemon("a");
+        }
+        lab.kerntun("a", &["up", &six]).good();
+        let with = rules("-6");
+        assert!(with.contains("not from all fwmark 0x4d lookup 77"), "{with}");
+        lab.kerntun("a", &["down", &four]).good();
+        assert_eq!((before.0.clone(), with), (rules("-4"), rules("-6")), "daemon killed: {kill}");
+        lab.kerntun("a", &["down", &six]).good();
+        assert_eq!(before.1, rules("-6"));
         until_the_socket_is_gone(&lab);
     }
 }
