@@ -115,6 +115,8 @@ bool kt_host_x25519(u8 out[KT_KEY_LEN], const u8 private[KT_KEY_LEN], const u8 p
 	u8 clamped[CURVE25519_KEY_SIZE];
 	bool ok;
 
+	/* A new private key has this done for each peer. */
+	cond_resched();
 	memcpy(clamped, private, sizeof(clamped));
 	curve25519_clamp_secret(clamped);
 	ok = curve25519(out, clamped, public);

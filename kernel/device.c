@@ -113,6 +113,8 @@ static int kt_init(struct net_device *dev)
 		struct kt_lane *lane = &kt->lanes[i];
 
 		lane->kt = kt;
+		lane->flush = KT_NO_PEER;
+		kt_lane_init_work(lane);
 		kt_queue_init(&lane->out);
 		kt_queue_init(&lane->in);
 		netif_napi_add(dev, &lane->napi, kt_poll);
@@ -141,7 +143,8 @@ static void purge_handshakes(struct kt_netdev *kt)
 
 /*
  * The interface is down, its sockets are closed, and nobody transmits any more. Each ends before whoever it could still give
- * something to do: deadlines and handshakes send, what is opened is delivered, what is delivered may send, and sealing is last.
+ * something to do: deadlines and handshakes send, what is opened is delivered, what is delivered may send, what was staged is
+ * sealed, and what is sealed is sent.
  */
 static void kt_uninit(struct net_device *dev)
 {
@@ -159,8 +162,11 @@ static void kt_uninit(struct net_device *dev)
 	}
 	/* Once for all lanes: netif_napi_del() waits for each. */
 	synchronize_net();
+	for (i = 0; i < KT_LANES; i++)
+		cancel_work_sync(&kt->lanes[i].flush_work);
 	kt_crew_stop(&kt->sealers);
 	for (i = 0; i < KT_LANES; i++) {
+		cancel_work_sync(&kt->lanes[i].send_work);
 		kt_queue_purge(&kt->lanes[i].out);
 		kt_queue_purge(&kt->lanes[i].in);
 	}

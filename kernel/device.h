@@ -25,8 +25,11 @@ struct kt_lane {
 	struct kt_netdev *kt;
 	struct kt_queue out;
 	struct kt_queue in;
-	atomic_t sending;	/* calls to send; whoever makes it one sends for all */
+	atomic_t sending;	/* calls to send; whoever makes it one sends for all, or hands that on to the work */
+	struct work_struct send_work;
 	struct kt_route route;	/* of whoever sends */
+	u64 flush;		/* a peer whose staged packets the work goes on with, or KT_NO_PEER */
+	struct work_struct flush_work;
 	struct napi_struct napi;
 };
 

@@ -13,9 +13,12 @@
 #include <net/ip_tunnels.h>
 #include <net/ipv6.h>
 
-/* Runs that are sealed, and that are sent, before bottom halves may run again. */
+/* Runs that a sealer takes at once. */
 #define KT_RUNS_AT_ONCE 8
-#define KT_SENT_AT_ONCE 64
+/* Packets, about, that are sealed, and that are sent, before bottom halves may run again: as many as those take at once themselves. */
+#define KT_PACKETS_AT_ONCE 256
+/* How often whoever began to send what was staged looks for what came meanwhile, before a work goes on. */
+#define KT_FLUSHES_AT_ONCE 4
 
 /* Nothing more comes of this run; its place in the lane is freed in its turn. */
 static void drop_run(struct kt_lane *lane, kt_peer peer, struct sk_buff *run, bool queued)
@@ -66,28 +69,50 @@ static void send_sealed(struct kt_lane *lane, struct sk_buff *run)
 }
 
 /*
- * Sends what is sealed at the front of the lane. Of those who call this at the same time one sends for all: the others have
- * left a note in lane->sending, and the one looks again until there is none. Bottom halves are off; a worker lets them run now
- * and then, as others may seal as fast as it sends, and what is sent may even come back to this interface.
+ * Sends what is sealed at the front of the lane, for as long as there is more, but not without end: others may seal as fast as this
+ * sends, and what is sent may even come back to this interface. True if there may be more, which the caller has to see to: nobody
+ * else sends in this lane until then. Bottom halves are off.
  */
-static void send_lane(struct kt_lane *lane, bool worker)
+static bool send_some(struct kt_lane *lane)
 {
 	struct sk_buff *run;
-	int notes, sent = 0;
+	u32 sent = 0;
+	int notes;
 
-	if (atomic_fetch_inc(&lane->sending))
-		return;
-	notes = 1;
 	do {
+		/* Of whoever left a note before this, the run is seen that it has sealed. */
+		notes = atomic_read_acquire(&lane->sending);
 		while ((run = kt_queue_take(&lane->out, 1))) {
+			sent += kt_run_length(run);
 			send_sealed(lane, run);
-			if (worker && ++sent % KT_SENT_AT_ONCE == 0) {
-				local_bh_enable();
-				cond_resched();
-				local_bh_disable();
-			}
+			if (sent >= KT_PACKETS_AT_ONCE)
+				return true;
 		}
-	} while (!atomic_try_cmpxchg(&lane->sending, &notes, 0));
+	} while (atomic_cmpxchg(&lane->sending, notes, 0) != notes);
+	return false;
+}
+
+/*
+ * Of those who call this at the same time one sends for all: the others have left a note in lane->sending, and the one looks again
+ * until there is none. A caller has other things to do (a sealer has runs of other lanes), so a work goes on where there is much.
+ */
+static void send_lane(struct kt_lane *lane)
+{
+	if (!atomic_fetch_inc(&lane->sending) && send_some(lane))
+		queue_work(kt_crypt_queue, &lane->send_work);
+}
+
+static void send_work(struct work_struct *work)
+{
+	struct kt_lane *lane = container_of(work, struct kt_lane, send_work);
+	bool more;
+
+	do {
+		local_bh_disable();
+		more = send_some(lane);
+		local_bh_enable();
+		cond_resched();
+	} while (more);
 }
 
 void kt_seal_work(struct work_struct *work)
@@ -95,6 +120,7 @@ void kt_seal_work(struct work_struct *work)
 	struct kt_crew *crew = kt_crew_of(work);
 	struct kt_netdev *kt = container_of(crew, struct kt_netdev, sealers);
 	struct sk_buff *runs[KT_RUNS_AT_ONCE];
+	u32 packets = 0;
 	int i, count;
 
 	while ((count = kt_crew_next_few(crew, runs, ARRAY_SIZE(runs)))) {
@@ -102,10 +128,17 @@ void kt_seal_work(struct work_struct *work)
 		for (i = 0; i < count; i++) {
 			struct sk_buff *run = runs[i];
 			struct kt_lane *lane = &kt->lanes[KT_RUN(run)->lane];
-			bool sealed = kt_seal(kt->engine, &KT_RUN(run)->seal, run, kt_run_length(run));
+			u32 length = kt_run_length(run);
+			bool sealed = kt_seal(kt->engine, &KT_RUN(run)->seal, run, length);
 
 			kt_run_finish(run, sealed ? KT_RUN_DONE : KT_RUN_DEAD);
-			send_lane(lane, true);
+			send_lane(lane);
+			packets += length;
+			if (packets >= KT_PACKETS_AT_ONCE) {
+				packets = 0;
+				local_bh_enable();
+				local_bh_disable();
+			}
 		}
 		local_bh_enable();
 		cond_resched();
@@ -125,7 +158,7 @@ static void queue_run(struct kt_netdev *kt, kt_peer peer, struct sk_buff *run)
 	if (unlikely(!kt_crew_hand(&kt->sealers, run))) {
 		drop_run(lane, peer, run, true);
 		local_bh_disable();
-		send_lane(lane, false);
+		send_lane(lane);
 		local_bh_enable();
 	}
 }
@@ -154,11 +187,39 @@ void kt_host_free_staged(struct kt_staged *staged)
 	kt_free(kt_staged_packet(staged));
 }
 
+/* False if the work of the peer's lane has another peer's packets to send. */
+static bool goes_on_later(struct kt_netdev *kt, kt_peer peer)
+{
+	struct kt_lane *lane = kt_lane_of(kt, peer);
+	u64 other = cmpxchg(&lane->flush, KT_NO_PEER, peer);
+
+	if (other != KT_NO_PEER && other != peer)
+		return false;
+	queue_work(kt_crypt_queue, &lane->flush_work);
+	return true;
+}
+
+static void flush_work_of_lane(struct work_struct *work)
+{
+	struct kt_lane *lane = container_of(work, struct kt_lane, flush_work);
+	kt_peer peer = xchg(&lane->flush, KT_NO_PEER);
+
+	if (peer != KT_NO_PEER)
+		kt_send_staged(lane->kt, peer);
+}
+
+void kt_lane_init_work(struct kt_lane *lane)
+{
+	INIT_WORK(&lane->send_work, send_work);
+	INIT_WORK(&lane->flush_work, flush_work_of_lane);
+}
+
 void kt_send_staged(struct kt_netdev *kt, kt_peer peer)
 {
 	struct kt_followup followup;
+	int flushes = 0;
 
-	/* While they are on their way others may have been staged behind them. */
+	/* While they are on their way others may have been staged behind them, as fast as they go. */
 	do {
 		u64 now = kt_now_coarse();
 		struct kt_staged *staged;
@@ -180,7 +241,7 @@ void kt_send_staged(struct kt_netdev *kt, kt_peer peer)
 		if (followup.rearm)
 			kt_timers_arm(kt);
 		peer = followup.flush;
-	} while (peer != KT_NO_PEER);
+	} while (peer != KT_NO_PEER && (++flushes < KT_FLUSHES_AT_ONCE || !goes_on_later(kt, peer)));
 }
 
 void kt_send_keepalive(struct kt_netdev *kt, kt_peer peer)
