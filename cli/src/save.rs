@@ -4,8 +4,9 @@ use crate::configuration::Configuration;
 use crate::device::allowed_ips_of;
 use crate::failure::Failure;
 use crate::say::say;
-use kerntun_config::{Address, Config, Endpoint, Host, Key, Peer, PublicKey};
+use kerntun_config::{Address, Config, Endpoint, Host, Key, Peer, PublicKey, Scope};
 use kerntun_uapi::{DeviceState, PeerState, SecretKey};
+use nix::net::if_::if_indextoname;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -29,11 +30,12 @@ pub(crate) fn save(
     let text = config.to_text();
     // The file may be a link, and what it leads to is meant.
     let path = fs::canonicalize(&configuration.path).unwrap_or_else(|_| configuration.path.clone());
-    say!("[+] {}: saved", path.display());
     replace(&path, text.as_bytes()).map_err(|error| {
         Failure::new(format!("the configuration cannot be saved to '{}': {error}", path.display()))
             .help("set SaveConfig = false to take the tunnel down without saving")
-    })
+    })?;
+    say!("[+] {}: saved", path.display());
+    Ok(())
 }
 
 /// The file's configuration with the state's keys, port, mark and peers.
@@ -73,7 +75,10 @@ fn endpoint(address: SocketAddr) -> Endpoint {
     if let SocketAddr::V6(v6) = address
         && v6.scope_id() != 0
     {
-        host.scope = kerntun_config::Scope::new(&v6.scope_id().to_string()).ok();
+        // The name, as wg(8) writes it: the number may be another interface's after the next boot.
+        let name = if_indextoname(v6.scope_id()).ok().and_then(|name| name.into_string().ok());
+        let name = name.and_then(|name| Scope::new(&name).ok());
+        host.scope = name.or_else(|| Scope::new(&v6.scope_id().to_string()).ok());
     }
     Endpoint { host: Host::Ip(host), port: address.port() }
 }
@@ -114,7 +119,7 @@ mod tests {
         let mut state = DeviceState { listen_port: 7, fwmark: 51820, ..DeviceState::default() };
         state.private_key = Some(SecretKey::new(&[1; 32]));
         let mut peer = PeerState::new(kerntun_uapi::PublicKey([2; 32]));
-        peer.endpoint = "[fe80::1%3]:9".parse().ok();
+        peer.endpoint = "[fe80::1%4000000000]:9".parse().ok();
         peer.allowed_ips = vec![kerntun_uapi::AllowedIp { address: [10, 0, 0, 0].into(), prefix: 8 }];
         state.peers.push(peer);
         let addresses = ["10.0.0.5/24", "fe80::7/64", "fe80::1234/64", "fd00::1/64"].map(|a| a.parse().unwrap());
@@ -125,10 +130,18 @@ mod tests {
         for line in ["ListenPort = 7", "SaveConfig = true", "PostUp = true", "Table = off", "AllowedIPs = 10.0.0.0/8"] {
             assert!(saved.lines().any(|found| found == line), "{line} is missing in\n{}", saved.as_str());
         }
-        assert!(saved.contains("[fe80::1%3]:9") && !saved.contains("MTU"), "{}", saved.as_str());
+        assert!(saved.contains("[fe80::1%4000000000]:9") && !saved.contains("MTU"), "{}", saved.as_str());
         let again = kerntun_config::Parser::new("x").parse(saved.as_bytes()).config.unwrap();
         assert_eq!(again.interface.fwmark, Some(51820));
         assert_eq!(again.interface.dns, file.interface.dns);
+    }
+
+    #[test]
+    fn a_scope_is_saved_by_its_name() {
+        let lo = nix::net::if_::if_nametoindex("lo").unwrap();
+        let saved = |scope: u32| endpoint(format!("[fe80::1%{scope}]:9").parse().unwrap()).to_string();
+        assert_eq!(saved(lo), "[fe80::1%lo]:9");
+        assert_eq!(saved(u32::MAX), format!("[fe80::1%{}]:9", u32::MAX));
     }
 
     #[test]

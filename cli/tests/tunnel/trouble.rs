@@ -93,7 +93,11 @@ fn an_interrupt_does_not_stop_down() {
     let Some(lab) = Lab::new("an_interrupt_does_not_stop_down") else { return };
     let before = lab.state("a");
     let (mark, gone) = (lab.directory.join("reached"), lab.directory.join("gone"));
-    fake(&lab, "resolvconf", &format!("test $1 = -a || {{ touch {}; sleep 1; }}", mark.display()));
+    fake(
+        &lab,
+        "resolvconf",
+        &format!("if test $1 = -a; then cat > /dev/null; else touch {}; sleep 1; fi", mark.display()),
+    );
     let lines = format!("{ADDRESS}\nDNS = 10.9.0.9\nPostDown = touch {}", gone.display());
     for signal in ["INT", "TERM", "HUP"] {
         let path = lab.write("a", &a_config(&lines, INSIDE));
@@ -177,4 +181,18 @@ fn two_tunnels_with_one_mark() {
         assert_eq!(before.1, rules("-6"));
         until_the_socket_is_gone(&lab);
     }
+}
+
+#[test]
+fn what_cannot_be_saved_is_not_called_saved() {
+    let Some(lab) = Lab::new("what_cannot_be_saved_is_not_called_saved") else { return };
+    let path = lab.write("a", &a_config(&format!("{ADDRESS}\nSaveConfig = true"), INSIDE));
+    lab.kerntun("a", &["up", &path]).good();
+    let in_the_way = format!("{path}.tmp");
+    fs::create_dir(&in_the_way).unwrap();
+    let said = lab.kerntun("a", &["down", &path]).bad(1, "cannot be saved");
+    assert!(!said.err.contains(": saved"), "{}", said.err);
+    fs::remove_dir(&in_the_way).unwrap();
+    let said = lab.kerntun("a", &["down", &path]).good();
+    assert!(said.err.contains(": saved"), "{}", said.err);
 }
