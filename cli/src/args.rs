@@ -152,8 +152,12 @@ mod tests {
     }
 
     #[test]
-    fn an_interface_called_like_a_command_needs_run() {
+    fn an_interface_called_like_a_command_needs_run_or_dashes() {
         assert!(parse("kerntun up").is_err());
+        for name in COMMANDS.into_iter().chain(["help"]) {
+            let args = parse(&format!("kerntun -- {name}")).unwrap();
+            assert_eq!((args.interface.as_deref(), args.command.is_none()), (Some(name), true));
+        }
         let args = parse("kerntun run up").unwrap();
         assert!(
             matches!(args.command, Some(Command::Run(run::Args { interface, require_sandbox: false })) if interface == "up")

@@ -44,10 +44,10 @@ pub(crate) fn create(netlink: &mut Netlink, name: &InterfaceName) -> Result<Devi
         Err(error) if error.is(Errno::EEXIST) => return Err(exists(name)),
         Err(error) => return Err(Failure::new(format!("the kernel does not make the interface {name}: {error}"))),
     }
-    let program = daemon()?;
+    let (program, arguments) = daemon(name)?;
     let shown = program.display();
     let status = Command::new(&program)
-        .arg(name.as_str())
+        .args(arguments)
         // Ctrl-C is for us. What is to be undone is undone in our order.
         .process_group(0)
         .status()
@@ -92,13 +92,15 @@ fn is_alive(socket: &PathBuf) -> bool {
     }
 }
 
-/// This very program, unless the user wants another.
-fn daemon() -> Result<PathBuf, Failure> {
+/// This very program, unless the user wants another, and its arguments.
+fn daemon(name: &InterfaceName) -> Result<(PathBuf, Vec<&str>), Failure> {
     if let Some(program) = env::var_os(OTHER_DAEMON).filter(|program| !program.is_empty()) {
-        return Ok(program.into());
+        return Ok((program.into(), vec![name.as_str()]));
     }
     // The file itself rather than its name in /proc, so that lists of processes show something readable.
     env::current_exe()
         .and_then(fs::canonicalize)
+        // An interface may be called like a command.
+        .map(|program| (program, vec!["--", name.as_str()]))
         .map_err(|error| Failure::new(format!("this program does not find itself to start the daemon: {error}")))
 }

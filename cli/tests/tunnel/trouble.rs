@@ -196,3 +196,14 @@ fn what_cannot_be_saved_is_not_called_saved() {
     let said = lab.kerntun("a", &["down", &path]).good();
     assert!(said.err.contains(": saved"), "{}", said.err);
 }
+
+#[test]
+fn an_interface_called_like_a_command() {
+    let Some(lab) = Lab::new("an_interface_called_like_a_command") else { return };
+    let before = lab.state("a");
+    let path = lab.directory.join("genpsk.conf").display().to_string();
+    fs::write(&path, a_config(ADDRESS, INSIDE)).unwrap();
+    lab.kerntun("a", &["up", &path]).good();
+    lab.kerntun("a", &["down", &path]).good();
+    assert_eq!(before, lab.state("a"));
+}
