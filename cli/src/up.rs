@@ -1,4 +1,4 @@
-//! `kerntun up`: a tunnel from a configuration, in wg-quick(8)'s order. A failure half-way undoes what was done.
+//! `kerntun up`: a tunnel from a configuration, in wg-quick(8)'s order. A failure half-way undoes what was done, but for what hooks did.
 
 use crate::configuration::{self, Configuration};
 use crate::device::{self, Device, Found};
@@ -23,7 +23,8 @@ use std::process::ExitCode;
 #[command(after_help = "\
 Does what 'wg-quick up' does: makes the interface, gives it keys, peers and addresses,
 switches it on, sets name servers and routes, and runs the hooks. If any of that fails,
-all of it is undone. A line [#] is another program being run, [+] a step done, [-] one undone.
+all of it is undone but what hooks did: as with wg-quick, PreDown and PostDown do not run then.
+A line [#] is another program being run, [+] a step done, [-] one undone.
 
 Examples:
   sudo kerntun up wg0            the tunnel of /etc/wireguard/wg0.conf
