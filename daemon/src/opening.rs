@@ -92,7 +92,20 @@ fn create(name: &InterfaceName, options: &Options) -> Result<Tun, Error> {
         result => result?,
     };
     tun.interface.set_mtu(options.mtu).map_err(system("set the MTU of the new interface"))?;
+    send_no_redirects(name);
     Ok(tun)
+}
+
+/// Peers are not neighbours on a link: one that sends to another by way of us must not be told, for each of its packets, to
+/// do it directly. The kernel does if this is set of the interface or of all (which others then are by themselves), and its
+/// own driver takes away both (Linux `drivers/net/wireguard/device.c`). Where it cannot be, all works as well.
+fn send_no_redirects(name: &InterfaceName) {
+    for of in [name.as_str(), "all"] {
+        let path = format!("/proc/sys/net/ipv4/conf/{of}/send_redirects");
+        if let Err(error) = std::fs::write(&path, "0") {
+            tracing::debug!("{path}: {error}");
+        }
+    }
 }
 
 /// All descriptors have to be queues of one device.

@@ -186,3 +186,17 @@ fn a_new_private_key_is_used_at_once() {
     lab.daemons[1].client().set(&SetRequest { replace_peers: true, peers, ..SetRequest::default() }).unwrap();
     lab.ping(0, 56);
 }
+
+/// As the kernel's driver: a packet from one peer to another leaves by the interface by which it came, which is no reason to
+/// tell anybody.
+#[test]
+fn no_redirects_are_sent() {
+    if !is_root() {
+        return;
+    }
+    let namespace = Namespace::new();
+    let redirects = |of: &str| namespace.exec(&format!("cat /proc/sys/net/ipv4/conf/{of}/send_redirects")).unwrap();
+    namespace.exec("sysctl -qw net.ipv4.conf.all.send_redirects=1 net.ipv4.conf.default.send_redirects=1").unwrap();
+    let daemon = Daemon::start(&namespace, &[]);
+    assert_eq!([&*daemon.name, "all", "lo"].map(redirects), ["0\n", "0\n", "1\n"]);
+}
