@@ -13,7 +13,7 @@ use std::env;
 use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
@@ -85,8 +85,8 @@ pub(crate) fn exists(name: &InterfaceName) -> Failure {
 }
 
 /// Whether somebody still listens there. A socket left behind by a daemon that was killed does not count.
-fn is_alive(socket: &PathBuf) -> bool {
-    match std::os::unix::net::UnixStream::connect(socket) {
+fn is_alive(socket: &Path) -> bool {
+    match kerntun_uapi::server::listener_of(socket) {
         Ok(_) => true,
         Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused),
     }

@@ -90,13 +90,7 @@ impl Daemon {
     /// Whether both processes are locked up and have nothing to do: the server's thread that answers is not its first one, and
     /// nobody waits for the keeper.
     fn rests(&self) -> bool {
-        // So it says without a word on the architecture: all that they may do while they wait.
-        let waits = |process: u32| {
-            let call = fs::read_to_string(format!("/proc/{process}/syscall")).unwrap_or_default();
-            let number = call.split(' ').next().and_then(|number| number.parse().ok());
-            number.is_some_and(|number: libc::c_long| WAITING.contains(&number))
-        };
-        waits(self.keeper()) && waits(self.server())
+        [self.keeper(), self.server()].into_iter().all(|process| is_in(process, &WAITING))
     }
 
     fn client(&self) -> Client {
@@ -189,6 +183,12 @@ impl Drop for Daemon {
         let _ = fs::remove_file(self.socket());
         let _ = fs::remove_file(&self.log);
     }
+}
+
+/// Whether a process is in one of these system calls.
+pub(crate) fn is_in(process: u32, calls: &[libc::c_long]) -> bool {
+    let call = fs::read_to_string(format!("/proc/{process}/syscall")).unwrap_or_default();
+    call.split(' ').next().and_then(|number| number.parse().ok()).is_some_and(|number| calls.contains(&number))
 }
 
 fn ip(line: &str) -> bool {

@@ -7,7 +7,7 @@ mod captive;
 mod daemon;
 
 use captive::{Captive, Outcome};
-use daemon::{Daemon, is_root};
+use daemon::{Daemon, is_in, is_root};
 use nix::sys::signal::Signal;
 use rustix::io::Errno;
 use rustix::net::sockopt;
@@ -122,10 +122,7 @@ impl Free {
     fn start() -> Self {
         let child = Command::new("/bin/sleep").arg("1000").stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         // It has to be asleep, in a system call of the program that it becomes.
-        let is_asleep = || {
-            let call = fs::read_to_string(format!("/proc/{}/syscall", child.id())).unwrap();
-            [libc::SYS_nanosleep, libc::SYS_clock_nanosleep].map(Ok).contains(&call.split(' ').next().unwrap().parse())
-        };
+        let is_asleep = || is_in(child.id(), &[libc::SYS_nanosleep, libc::SYS_clock_nanosleep]);
         let begin = std::time::Instant::now();
         while !is_asleep() {
             assert!(begin.elapsed() < std::time::Duration::from_secs(30), "it does not fall asleep");

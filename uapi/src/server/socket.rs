@@ -330,8 +330,7 @@ fn unix_socket(flags: SockFlag) -> nix::Result<OwnedFd> {
 
 /// Connects and hangs up, without ever blocking. `EAGAIN`: the queue is full, so somebody listens.
 pub(crate) fn knock(path: &Path) -> nix::Result<()> {
-    let fd = unix_socket(SockFlag::SOCK_NONBLOCK)?;
-    sys::connect(fd.as_raw_fd(), &UnixAddr::new(path)?)
+    connect_at_once(path).map(drop)
 }
 
 /// The process that made the socket at this path, without ever blocking: `None` if somebody listens whose number cannot be
@@ -340,12 +339,17 @@ pub(crate) fn knock(path: &Path) -> nix::Result<()> {
 /// # Errors
 /// As of connecting; [`ErrorKind::ConnectionRefused`] if nobody listens.
 pub fn listener_of(path: &Path) -> io::Result<Option<i32>> {
-    let fd = unix_socket(SockFlag::SOCK_NONBLOCK)?;
-    match sys::connect(fd.as_raw_fd(), &UnixAddr::new(path)?) {
-        Ok(()) => Ok(Some(sys::getsockopt(&fd, sockopt::PeerCredentials)?.pid()).filter(|process| *process != 0)),
+    match connect_at_once(path) {
+        Ok(fd) => Ok(Some(sys::getsockopt(&fd, sockopt::PeerCredentials)?.pid()).filter(|process| *process != 0)),
         Err(Errno::EAGAIN) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+fn connect_at_once(path: &Path) -> nix::Result<OwnedFd> {
+    let fd = unix_socket(SockFlag::SOCK_NONBLOCK)?;
+    sys::connect(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+    Ok(fd)
 }
 
 /// Connects; `patience` limits connecting, each read and each write. Unlike `UnixStream::connect`, which waits forever
