@@ -1,5 +1,6 @@
 //! What is known of an interface and its surroundings at one moment. No secrets.
 
+use crate::netlink::rule::Rule;
 use kerntun_config::AllowedIp;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -49,6 +50,17 @@ pub(crate) struct PeerFacts {
     pub(crate) way: Option<Way>,
     /// Allowed IPs that this machine does not send into the interface, and where it sends them instead, if anywhere.
     pub(crate) astray: Vec<(AllowedIp, Option<String>)>,
+    /// Default routes among its allowed IPs that `up` led into the tunnel, and what of that is gone.
+    pub(crate) undone: Vec<(AllowedIp, Vec<Gone>)>,
+}
+
+/// A part of what leads everything of a family into a tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gone {
+    /// The route, in the table of this number.
+    Route(u32),
+    /// A policy rule.
+    Rule(Rule),
 }
 
 /// The way of a packet to an endpoint.

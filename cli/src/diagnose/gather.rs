@@ -1,10 +1,13 @@
 //! Asking for the facts. What cannot be had is left out: a diagnosis from less is better than none.
 
-use super::facts::{Counters, Facts, FileFacts, FilePeer, LinkFacts, Named, PeerFacts, Way};
+use super::facts::{Counters, Facts, FileFacts, FilePeer, Gone, LinkFacts, Named, PeerFacts, Way};
+use crate::firewall;
 use crate::netlink::link::Link;
+use crate::netlink::rule::{self, Rule};
 use crate::netlink::{Netlink, address, route};
+use crate::plan::family;
 use crate::show::{Kind, Snapshot, base64, since_epoch};
-use kerntun_config::{AllowedIp, ConfigPath, Endpoint, Host, Parser, load};
+use kerntun_config::{AllowedIp, ConfigPath, Endpoint, Host, InterfaceName, Parser, load};
 use kerntun_uapi::{PeerState, Section};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
@@ -48,7 +51,9 @@ fn peer(snapshot: &Snapshot, state: &PeerState, mut netlink: Option<&mut Netlink
     let prefixes = state.allowed_ips.iter().filter_map(|one| AllowedIp::new(one.address, one.prefix));
     let allowed_ips: Vec<AllowedIp> = prefixes.collect();
     let way = state.endpoint.and_then(|endpoint| way(netlink.as_deref_mut()?, endpoint.ip()));
-    let astray = netlink.zip(index).map_or_else(Vec::new, |(netlink, index)| astray(netlink, index, &allowed_ips));
+    let (astray, undone) = netlink.zip(index).map_or_else(Default::default, |(netlink, index)| {
+        (astray(netlink, index, &allowed_ips), undone(netlink, snapshot, index, &allowed_ips))
+    });
     PeerFacts {
         key: base64(&state.public_key),
         endpoint: state.endpoint,
@@ -60,6 +65,7 @@ fn peer(snapshot: &Snapshot, state: &PeerState, mut netlink: Option<&mut Netlink
         counters: counters(snapshot, Section::Peer(state.public_key)),
         way,
         astray,
+        undone,
     }
 }
 
@@ -91,6 +97,39 @@ fn astray(netlink: &mut Netlink, index: u32, prefixes: &[AllowedIp]) -> Vec<(All
         }
     }
     astray
+}
+
+/// What is gone of that by which `up` leads everything of a family into the tunnel. That it once did so is seen from its route or
+/// from its firewall: whoever removes one kind of thing leaves the others. A route alone may also be somebody's own way of doing it,
+/// perhaps without the exception for networks of the main table.
+fn undone(
+    netlink: &mut Netlink,
+    snapshot: &Snapshot,
+    index: u32,
+    prefixes: &[AllowedIp],
+) -> Vec<(AllowedIp, Vec<Gone>)> {
+    let mut undone = Vec::new();
+    for prefix in prefixes.iter().filter(|prefix| prefix.prefix() == 0) {
+        let family = family(prefix.ip());
+        let Ok(routes) = route::list(netlink) else { break };
+        let has_route = |table: u32| {
+            routes
+                .iter()
+                .any(|route| (route.destination, route.table, route.interface) == (*prefix, table, Some(index)))
+        };
+        let name = InterfaceName::new(snapshot.name.as_str()).ok();
+        let walled = name.and_then(|name| firewall::mark(&name, family));
+        let routed = Some(snapshot.state.fwmark).filter(|mark| *mark != 0 && has_route(*mark));
+        let Some(mark) = walled.or(routed) else { continue };
+        let Ok(mut rules) = rule::missing(netlink, family, mark) else { continue };
+        rules.retain(|rule| walled.is_some() || *rule != Rule::MainWithoutDefault);
+        let route = (!has_route(mark)).then_some(Gone::Route(mark));
+        let gone: Vec<Gone> = route.into_iter().chain(rules.into_iter().map(Gone::Rule)).collect();
+        if !gone.is_empty() {
+            undone.push((*prefix, gone));
+        }
+    }
+    undone
 }
 
 fn sample(prefix: AllowedIp) -> IpAddr {

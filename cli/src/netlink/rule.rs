@@ -94,6 +94,25 @@ pub(crate) fn remove_pair(netlink: &mut Netlink, family: Family, mark: u32) -> R
     Ok(false)
 }
 
+/// Which of the two rules of a tunnel with this mark are gone. None of them, if packets are led into the tunnel's table by a rule of
+/// another kind: somebody has an order of his own then.
+pub(crate) fn missing(netlink: &mut Netlink, family: Family, mark: u32) -> Result<Vec<Rule>, NetlinkError> {
+    let rules = list(netlink, family)?;
+    let own = rules.iter().position(|message| Rule::Unmarked(mark).is(message));
+    let before = rules.get(..own.unwrap_or(rules.len())).unwrap_or_default();
+    let mut missing = Vec::new();
+    if own.is_none() {
+        if rules.iter().any(|message| table_of(message) == mark) {
+            return Ok(missing);
+        }
+        missing.push(Rule::Unmarked(mark));
+    }
+    if !before.iter().any(|message| Rule::MainWithoutDefault.is(message)) {
+        missing.push(Rule::MainWithoutDefault);
+    }
+    Ok(missing)
+}
+
 impl fmt::Display for Rule {
     /// As `ip rule add` takes it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -123,13 +142,12 @@ impl Seen {
         let mut seen = Self {
             inverted: header.flags.contains(RuleFlags::Invert),
             mark: None,
-            table: header.table.into(),
+            table: table_of(message),
             suppressed: None,
         };
         for attribute in &message.attributes {
             match attribute {
                 RuleAttribute::FwMark(mark) => seen.mark = Some(*mark),
-                RuleAttribute::Table(table) => seen.table = *table,
                 // The kernel says "no suppression" with all ones.
                 RuleAttribute::SuppressPrefixLen(u32::MAX) => {}
                 RuleAttribute::SuppressPrefixLen(length) => seen.suppressed = Some(*length),
@@ -139,6 +157,16 @@ impl Seen {
         }
         Some(seen)
     }
+}
+
+/// The table a rule leads to, if it leads to one.
+fn table_of(message: &RuleMessage) -> u32 {
+    let attributes = message.attributes.iter();
+    let mut tables = attributes.filter_map(|attribute| match attribute {
+        RuleAttribute::Table(table) => Some(*table),
+        _ => None,
+    });
+    tables.next_back().unwrap_or_else(|| message.header.table.into())
 }
 
 /// Removes exactly this rule.

@@ -1,7 +1,8 @@
 //! Every cause on facts made for it: recognised, blamed on the right side, and nothing else claimed.
 
 use super::*;
-use crate::diagnose::facts::{Counters, FileFacts, FilePeer, LinkFacts, Named, Way};
+use crate::diagnose::facts::{Counters, FileFacts, FilePeer, Gone, LinkFacts, Named, Way};
+use crate::netlink::rule::Rule;
 use kerntun_config::AllowedIp;
 
 const NOW: u64 = 1_800_000_000;
@@ -249,6 +250,23 @@ fn prefixes_of_two_networks() {
     assert!(finding.what.contains("192.168.1.0/24") && finding.what.contains("through eth0"));
     facts.peers[0].astray = vec![(prefix("192.168.1.0/24"), None)];
     assert!(problem(&facts, "route-missing").next[0].contains("ip route add 192.168.1.0/24 dev wg0"));
+}
+
+#[test]
+fn policy_routing_that_somebody_removed() {
+    let mut facts = healthy();
+    let (rule, exception) = (Gone::Rule(Rule::Unmarked(51_820)), Gone::Rule(Rule::MainWithoutDefault));
+    facts.peers[0].undone = vec![(prefix("0.0.0.0/0"), vec![Gone::Route(51_820), rule])];
+    let finding = problem(&facts, "policy-routing-gone");
+    assert!(finding.what.contains(
+        "for IPv4 the route '0.0.0.0/0 dev wg0 table 51820' and the rule 'not fwmark 51820 table 51820' are gone"
+    ));
+    assert!(finding.what.ends_with("past the tunnel and in clear") && finding.next[0].contains("kerntun up wg0"));
+    // Without the exception only, nothing leaks.
+    facts.peers[0].undone = vec![(prefix("::/0"), vec![exception])];
+    let finding = problem(&facts, "policy-routing-gone");
+    assert!(finding.what.contains("for IPv6 the rule 'table main suppress_prefixlength 0' is gone"), "{finding:?}");
+    assert!(finding.what.ends_with("go into the tunnel too"), "{finding:?}");
 }
 
 fn file(peers: Vec<FilePeer>) -> Option<FileFacts> {
