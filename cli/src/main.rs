@@ -9,6 +9,7 @@
 //! | `start`, `run` | starting the daemon, and being it |
 //! | `netlink/` | links, addresses, routes, rules |
 //! | `plan`, `mtu`, `resolve` | which routes, which MTU, which endpoint |
+//! | `turn` | one after the other where two at once would choose the same |
 //! | `firewall`, `dns`, `hooks`, `spawn` | other programs and what they are told |
 //! | `say` | telling people what happens, whether or not they listen |
 //! | `privilege`, `interrupt`, `sysctl` | the rest of what the system has to do with it |
@@ -59,6 +60,7 @@ mod show;
 mod spawn;
 mod start;
 mod sysctl;
+mod turn;
 mod undo;
 mod up;
 

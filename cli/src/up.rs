@@ -10,6 +10,7 @@ use crate::netlink::rule::{Family, Rule};
 use crate::netlink::{Netlink, NetlinkError, address, table};
 use crate::plan::{self, Destination, Step};
 use crate::say::say;
+use crate::turn::Turn;
 use crate::undo::Undo;
 use crate::{dns, firewall, hooks, mtu, privilege, resolve, start, sysctl};
 use kerntun_config::{Address, AllowedIp};
@@ -180,8 +181,14 @@ impl<'a> Up<'a> {
         undo: &mut Undo<'a>,
     ) -> Result<(), Failure> {
         let name = &self.configuration.interface;
+        let allowed = device::allowed_ips(state);
+        let is_to_choose = state.fwmark == 0
+            && self.destination == Destination::Auto
+            && allowed.iter().any(|prefix| prefix.prefix() == 0);
+        // From looking which tables are free until there is a route in the one that was taken.
+        let _turn = if is_to_choose { Some(Turn::wait(self.interrupt)?) } else { None };
         let existing = self.routes()?;
-        let steps = plan::plan(&device::allowed_ips(state), self.destination, link.index, &existing);
+        let steps = plan::plan(&allowed, self.destination, link.index, &existing);
         for endpoint in state.peers.iter().filter_map(|peer| peer.endpoint) {
             if let Some(prefix) = plan::swallowed(endpoint.ip(), &steps) {
                 say!("{}", plan::circle(name, endpoint.ip(), prefix));

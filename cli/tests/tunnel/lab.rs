@@ -159,7 +159,10 @@ impl Drop for Lab {
             // The daemons end when their interfaces go. What a killed one left is removed here.
             let _ = Command::new("ip").args(["-n", &self.namespace(side), "link", "delete", &tunnel]).output();
             let _ = Command::new("ip").args(["netns", "delete", &self.namespace(side)]).output();
-            let _ = fs::remove_file(format!("/var/lib/kerntun/{tunnel}.stamp"));
+        }
+        // Some tests have a third tunnel.
+        for side in ["a", "b", "c"] {
+            let _ = fs::remove_file(format!("/var/lib/kerntun/{}.stamp", self.tunnel(side)));
         }
         let _ = fs::remove_dir_all(&self.directory);
     }

@@ -3,6 +3,7 @@
 use super::lab::{KERNTUN, Lab, installed, said, sh};
 use super::{ADDRESS, a_config, b_config, until, until_the_socket_is_gone};
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -179,6 +180,69 @@ fn two_tunnels_with_one_mark() {
         assert_eq!((before.0.clone(), with), (rules("-4"), rules("-6")), "daemon killed: {kill}");
         lab.kerntun("a", &["down", &six]).good();
         assert_eq!(before.1, rules("-6"));
+        until_the_socket_is_gone(&lab);
+    }
+}
+
+#[test]
+fn two_tunnels_at_once() {
+    let Some(lab) = Lab::new("two_tunnels_at_once") else { return };
+    marks_are_allowed(&lab);
+    let before = lab.state("a");
+    let paths = ["a", "c"].map(|side| lab.write(side, &a_config("Address = 10.9.0.1/24", "AllowedIPs = 0.0.0.0/0")));
+    for _ in 0..3 {
+        let ups = paths.each_ref().map(|path| {
+            let mut up = lab.command("a", KERNTUN);
+            up.args(["up", path]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        });
+        for up in ups {
+            said(up.wait_with_output().unwrap()).good();
+        }
+        let rules = lab.sh("a", "ip rule").good().out;
+        for mark in ["0xca6c lookup 51820", "0xca6d lookup 51821"] {
+            assert_eq!(rules.matches(mark).count(), 1, "{rules}");
+        }
+        for path in &paths {
+            lab.kerntun("a", &["down", path]).good();
+        }
+        assert_eq!(before, lab.state("a"));
+    }
+}
+
+#[test]
+fn a_tunnel_waits_for_its_turn() {
+    let test = "a_tunnel_waits_for_its_turn";
+    let Some(lab) = Lab::new(test) else { return };
+    if !installed(test, "flock") {
+        return;
+    }
+    marks_are_allowed(&lab);
+    let before = lab.state("a");
+    let path = lab.write("a", &a_config(ADDRESS, EVERYTHING));
+    // In the second case whoever has the turn is killed, in the third nobody waits that long.
+    for (end, code) in [("exit", 0), ("kill -KILL $$", 0), ("read never", 1)] {
+        let script = format!("exec 9>>/run/kerntun.lock; flock 9; echo; read line; {end}");
+        let mut other =
+            Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(other.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let mut up = lab.command("a", KERNTUN).args(["up", &path]).stderr(Stdio::piped()).spawn().unwrap();
+        let mut words = BufReader::new(up.stderr.take().unwrap()).lines().map(Result::unwrap);
+        assert!(words.any(|line| line.contains("waiting for another 'kerntun up'")), "it did not wait");
+        assert!(!lab.sh("a", "ip rule").good().out.contains("fwmark"));
+        let mut input = other.stdin.take().unwrap();
+        input.write_all(b"\n").unwrap();
+        if code == 1 {
+            sh(&format!("kill -TERM {}", up.id())).good();
+        }
+        let rest: Vec<String> = words.collect();
+        assert_eq!(up.wait().unwrap().code(), Some(code), "{rest:?}");
+        drop(input);
+        other.wait().unwrap();
+        if code == 0 {
+            lab.kerntun("a", &["down", &path]).good();
+        }
+        assert_eq!(before, lab.state("a"), "{rest:?}");
         until_the_socket_is_gone(&lab);
     }
 }
