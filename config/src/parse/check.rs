@@ -2,20 +2,42 @@
 
 use super::{Parsed, Parser, Reader};
 use crate::keyword::Keyword;
-use crate::model::Interface;
+use crate::model::{Interface, Table};
 
 /// Smallest MTU an IPv6 network has (RFC 8200, 5).
 const IPV6_MTU_MIN: u16 = 1280;
+
+/// The routing tables that Linux itself looks in for every packet (<linux/rtnetlink.h>, `rt_class_t`).
+const SYSTEM_TABLES: [(u32, &str); 3] = [(253, "default"), (254, "main"), (255, "local")];
 
 impl Reader {
     /// Completes the last section, checks the whole, and renders what was found.
     pub(super) fn finish(mut self, parser: &Parser<'_>, text: &[u8]) -> Parsed {
         self.end_peer();
+        self.check_mark();
         self.check_interface();
         self.check_own_key(parser);
         let usable = self.findings.errors() == 0;
         let (config, partial) = if usable { (Some(self.config), None) } else { (None, Some(self.config)) };
         Parsed { config, partial, diagnostics: self.findings.finish(parser.file, text) }
+    }
+
+    /// With a default route the mark is also the number of the tunnel's own routing table. In one of the system's tables such a route
+    /// would catch the tunnel's own packets, and in `local` even those to neighbours.
+    fn check_mark(&mut self) {
+        let interface = &self.config.interface;
+        let system = interface.fwmark.and_then(|mark| SYSTEM_TABLES.iter().find(|(number, _)| *number == mark));
+        let Some((number, name)) = system.filter(|_| interface.table == Table::Auto) else { return };
+        let has_default =
+            self.config.peers.iter().flat_map(|peer| &peer.allowed_ips).any(|prefix| prefix.prefix() == 0);
+        if has_default {
+            self.findings
+                .error(
+                    self.interface_seen.get(Keyword::FwMark),
+                    format!("a tunnel for everything needs a routing table of this number, and {number} is the system's table '{name}'"),
+                )
+                .help("leave FwMark out, which finds a free number, or write another, as in 'FwMark = 51820'");
+        }
     }
 
     fn check_interface(&mut self) {
