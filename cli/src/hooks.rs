@@ -17,8 +17,8 @@ pub(crate) fn run(key: &str, hooks: &[Hook], interface: &InterfaceName) -> Resul
     hooks.iter().try_for_each(|hook| {
         let command = hook.command(interface);
         say!("[#] {command}");
-        let mut shell = if spawn::exists("bash") { bash() } else { sh() };
-        let status = shell
+        let status = bash()
+            .unwrap_or_else(sh)
             .arg(SHELL_SCRIPT)
             .env("KERNTUN_HOOK", &command)
             .status()
@@ -32,10 +32,10 @@ pub(crate) fn run(key: &str, hooks: &[Hook], interface: &InterfaceName) -> Resul
 /// What the shell is told to do: take the command out of the environment, so that no child of the command inherits it, and run it.
 const SHELL_SCRIPT: &str = r#"unset hook; hook=$KERNTUN_HOOK; unset KERNTUN_HOOK; eval "$hook""#;
 
-fn bash() -> Command {
-    let mut bash = spawn::command("bash");
+fn bash() -> Option<Command> {
+    let mut bash = spawn::installed("bash")?;
     bash.args(["-e", "-o", "pipefail", "-O", "extglob", "-c"]);
-    bash
+    Some(bash)
 }
 
 fn sh() -> Command {
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn the_command_is_run_as_it_stands() {
-        for shell in [bash, sh].into_iter().skip(usize::from(!spawn::exists("bash"))) {
+        for shell in [bash, || Some(sh())] {
             for (command, code) in [
                 ("test \"$(printf '%s' \"a  b\" '$x')\" = 'a  b$x'", 0),
                 ("x='a  b'; test ${#x} = 4", 0),
@@ -79,7 +79,8 @@ mod tests {
                 ("false; true", 1),
                 ("exec sh -c 'exit 5'", 5),
             ] {
-                let status = shell().arg(SHELL_SCRIPT).env("KERNTUN_HOOK", command).env("hook", "x").status().unwrap();
+                let Some(mut shell) = shell() else { continue };
+                let status = shell.arg(SHELL_SCRIPT).env("KERNTUN_HOOK", command).env("hook", "x").status().unwrap();
                 assert_eq!(status.code(), Some(code), "{command}");
             }
         }

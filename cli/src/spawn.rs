@@ -2,9 +2,11 @@
 
 use crate::failure::Failure;
 use crate::say::say;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::io::Write;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -19,35 +21,65 @@ pub(crate) fn run(program: &str, arguments: &[&str], input: Option<&str>) -> Res
     let shown = std::iter::once(program).chain(arguments.iter().copied()).collect::<Vec<_>>().join(" ");
     say!("[#] {shown}");
     let mut command = command(program);
-    command.args(arguments).stdout(std::io::stderr());
+    command.args(arguments).stdout(heard(io::stderr()).unwrap_or_else(Stdio::null));
     if input.is_some() {
         command.stdin(Stdio::piped());
     }
-    let fail = |error: std::io::Error| Failure::new(format!("'{program}' cannot be run: {error}"));
+    let fail = |error: io::Error| Failure::new(format!("'{program}' cannot be run: {error}"));
     let mut child = command.spawn().map_err(fail)?;
     let mut written = Ok(());
     if let (Some(mut pipe), Some(text)) = (child.stdin.take(), input) {
         written = pipe.write_all(text.as_bytes());
     }
     let status = child.wait().map_err(fail)?;
-    // Whoever fails before reading everything breaks the pipe; the status is more telling then.
     succeeded(&shown, status)?;
-    written.map_err(fail)
+    match written {
+        // It has not read everything, and knows whether it needs to.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(fail),
+    }
 }
 
 /// What a program prints to standard output, whatever it returns; none when it cannot be run. Not shown: for looking
 /// only.
 pub(crate) fn output(program: &str, arguments: &[&str]) -> Option<String> {
-    let output = command(program).args(arguments).stderr(Stdio::null()).output().ok()?;
+    let output = command(program).args(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).output().ok()?;
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// A program to be run, in English, with our search path, which is also where it is looked for.
 pub(crate) fn command(program: &str) -> Command {
     let path = search_path(env::var_os("PATH"));
-    let mut command = Command::new(find(program, &path).unwrap_or_else(|| program.into()));
+    let file = find(program, &path).unwrap_or_else(|| program.into());
+    prepare(file, program, &path)
+}
+
+/// As [`command`], if there is such a program.
+pub(crate) fn installed(program: &str) -> Option<Command> {
+    let path = search_path(env::var_os("PATH"));
+    Some(prepare(find(program, &path)?, program, &path))
+}
+
+fn prepare(file: PathBuf, program: &str, path: &OsStr) -> Command {
+    let mut command = Command::new(file);
     command.arg0(program).env("PATH", path).env("LC_ALL", "C");
+    if heard(io::stdout()).is_none() {
+        command.stdout(Stdio::null());
+    }
+    if heard(io::stderr()).is_none() {
+        command.stderr(Stdio::null());
+    }
     command
+}
+
+/// Where we print to, for another program: none where nobody reads it any more. That we can live with, but others end at the first
+/// word that they print to such a pipe, with half of their work done.
+fn heard<T: AsFd + Into<Stdio>>(output: T) -> Option<Stdio> {
+    let mut state = [PollFd::new(output.as_fd(), PollFlags::empty())];
+    let asked = poll(&mut state, PollTimeout::ZERO);
+    // Of nothing that one can ask for: only what is always told, which is that the other end is gone.
+    let gone = asked.is_ok_and(|count| count > 0);
+    (!gone).then(|| output.into())
 }
 
 /// Whether there is a program of this name.
@@ -113,5 +145,9 @@ mod tests {
         assert!(run("/nonexistent/program", &[], None).unwrap_err().to_string().contains("cannot be run"));
         assert_eq!(run("sh", &["-c", "read line; test \"$line\" = hello"], Some("hello\n")), Ok(()));
         assert!(exists("sh") && !exists("no-such-program-anywhere"));
+        // More than a pipe holds, and nobody who reads it.
+        let much = "x".repeat(1 << 20);
+        assert_eq!(run("true", &[], Some(&much)), Ok(()));
+        assert!(run("false", &[], Some(&much)).unwrap_err().to_string().contains("exit code 1"));
     }
 }

@@ -51,6 +51,18 @@ fn nobody_listens() {
     }
     deaf(&["down", &path]).good();
     assert_eq!(before, lab.state("a"));
+    // Nor do hooks end because nobody reads what they print, where that was so before they began.
+    let hooks = "PreUp = echo 1; echo 2 >&2\nPostUp = seq 9; seq 9 >&2\nPreDown = echo 3\nPostDown = echo 4 >&2";
+    let path = lab.write("a", &a_config(&format!("{ADDRESS}\n{hooks}"), EVERYTHING));
+    for what in ["up", "down"] {
+        let mut command = lab.command("a", KERNTUN);
+        said(command.args([what, &path]).stdout(broken_pipe()).stderr(broken_pipe()).output().unwrap()).good();
+    }
+    assert_eq!(before, lab.state("a"));
+    // What they print is shown otherwise.
+    let said = lab.kerntun("a", &["up", &path]).good();
+    assert!(said.out == "1\n1\n2\n3\n4\n5\n6\n7\n8\n9\n" && said.err.contains("\n2\n"), "{}{}", said.out, said.err);
+    lab.kerntun("a", &["down", &path]).good();
     let path = lab.write("a", &a_config(&format!("{ADDRESS}\nPostUp = false"), EVERYTHING));
     assert_eq!(deaf(&["up", &path]).code, Some(1));
     assert_eq!(before, lab.state("a"));
