@@ -10,12 +10,14 @@
 //!   stamps go on at the pace of time. That loses nothing, since only their order counts.
 //! - a file that is more than a day ahead of the clock is used, because peers may have seen such stamps, and reported,
 //!   because the clock is probably wrong.
+//! - a file of which nothing can be read any more is as good as none, and reported. That is as safe: only peers decide whether a
+//!   timestamp is too old, and one that is locks nobody out but ourselves, until the clock has caught up.
 
 mod file;
 
 use crate::device::Engine;
 use crate::error::Error;
-use file::StampFile;
+use file::{Said, StampFile};
 use kerntun_engine::time::{Instant, SECOND, Tai64n, Wall};
 use std::path::PathBuf;
 
@@ -55,9 +57,20 @@ impl Stamps {
             credible: true,
         };
         let Some(path) = path else { return Ok(stamps) };
-        let (file, stored) = StampFile::open(&path).map_err(|error| Error::StampFile { path, error })?;
-        stamps.file = Some(file);
-        let Some(stored) = stored else { return Ok(stamps) };
+        let (file, said) = StampFile::open(&path).map_err(|error| Error::StampFile { path, error })?;
+        let file = stamps.file.insert(file);
+        let stored = match said {
+            Said::Stamp(stored) => stored,
+            Said::Nothing => return Ok(stamps),
+            Said::Remains => {
+                tracing::error!(
+                    "{} is damaged: going by the clock, as if there had been no file. If peers do not answer, the clock is behind the \
+                     last timestamp that they saw: set it right",
+                    file.path().display()
+                );
+                return Ok(stamps);
+            }
+        };
         (stamps.reserved, stamps.floor) = (stored, stored);
         if stored.seconds > wall.seconds.saturating_add(DAY) {
             tracing::error!(

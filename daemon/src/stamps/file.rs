@@ -15,6 +15,17 @@ const LINE: usize = 31;
 /// A longer file is something else.
 const LONGEST: u64 = 2 * LINE as u64;
 
+/// What a file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Said {
+    /// It is new.
+    Nothing,
+    /// The greatest stamp that may have been sent.
+    Stamp(Wall),
+    /// It held stamps, or was about to, and none can be read any more.
+    Remains,
+}
+
 pub(super) struct StampFile {
     path: PathBuf,
     file: File,
@@ -28,7 +39,7 @@ impl StampFile {
     /// # Errors
     /// For a file of something else, one that others could change, or a link, which somebody might have put there to have
     /// another file overwritten.
-    pub(super) fn open(path: &Path) -> io::Result<(Self, Option<Wall>)> {
+    pub(super) fn open(path: &Path) -> io::Result<(Self, Said)> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
@@ -41,14 +52,20 @@ impl StampFile {
         (&file).take(LONGEST + 1).read_to_end(&mut text)?;
         let mut this = Self { path: path.to_owned(), file, place: 0 };
         if text.is_empty() {
-            return Ok((this, None));
+            return Ok((this, Said::Nothing));
         }
         let mut places = text.chunks(LINE).map(parse);
         let (first, second, rest) = (places.next().flatten(), places.next().flatten(), places.next());
         this.place = u64::from(first > second);
         match first.max(second) {
-            Some(stamp) if rest.is_none() => Ok((this, Some(stamp))),
-            _ => Err(wrong("it does not contain a timestamp: remove it")),
+            Some(stamp) if rest.is_none() => Ok((this, Said::Stamp(stamp))),
+            // Nothing else is lost when it is overwritten.
+            None if rest.is_none() && text.iter().all(|byte| b"0123456789.\n\0".contains(byte)) => {
+                Ok((this, Said::Remains))
+            }
+            _ => Err(wrong(
+                "it contains something else. Remove it if nobody needs it, or name another file in KERNTUN_STAMP_FILE",
+            )),
         }
     }
 

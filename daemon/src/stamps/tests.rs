@@ -169,10 +169,38 @@ fn a_clock_that_was_never_set_may_become_right() {
 }
 
 #[test]
+fn a_damaged_file_is_as_good_as_none() {
+    let file = Scratch::new("damaged");
+    // What a power cut leaves of the first writing, which no stamp had been sent before, and worse.
+    let halves = format!("{:031}{:031}", 1, 2);
+    for text in [
+        "\0",
+        &"\0".repeat(31),
+        &"\0".repeat(62),
+        "0000000178",
+        "12",
+        "12.1000000000",
+        "99999999999999999999.0",
+        &halves,
+    ] {
+        file.write(text);
+        let engine = engine();
+        let mut stamps = Stamps::open(Some(file.0.clone()), &engine, at(TODAY), boot(0)).unwrap();
+        assert_eq!(fs::read_to_string(&file.0).unwrap(), text, "nothing was sent");
+        assert_eq!(stamps.stamp(at(TODAY), boot(0), &engine), at(TODAY), "{text}");
+        // From the first stamp on the file is whole again.
+        let reserved = stamps.reserved;
+        assert!(reserved > at(TODAY));
+        assert_eq!(file.open(TODAY).unwrap().reserved, reserved, "{text}");
+    }
+}
+
+#[test]
 fn a_file_of_something_else_is_refused() {
     let file = Scratch::new("else");
     let long = format!("{}\n", "x".repeat(70));
-    for text in ["x", "12", "12.x", "12.1000000000", "99999999999999999999.0", "-1.0", &long] {
+    let digits = "1".repeat(63);
+    for text in ["x", "12.x", "-1.0", &long, &digits] {
         file.write(text);
         assert!(matches!(file.open(5), Err(Error::StampFile { .. })), "{text}");
         assert_eq!(fs::read_to_string(&file.0).unwrap(), text, "and left alone");
