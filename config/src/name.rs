@@ -11,7 +11,8 @@ pub const INTERFACE_NAME_MAX: usize = 15;
 pub const CONFIG_DIR: &str = "/etc/wireguard";
 
 /// The name of a network interface as wg-quick allows it: 1 to 15 characters out of letters, digits and `_=+.-`, and not
-/// `.` or `..`, which the kernel refuses (`dev_valid_name`).
+/// `.` or `..`, which the kernel refuses (`dev_valid_name`). Unlike there it does not begin with `-`: `resolvectl dns --help ADDRESS` sets
+/// no name server, and calls that a success.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct InterfaceName(Box<str>);
 
@@ -27,6 +28,7 @@ impl InterfaceName {
         match name {
             "" => Err(NameError::Empty),
             "." | ".." => Err(NameError::Dots),
+            _ if name.starts_with('-') => Err(NameError::Hyphen),
             _ if name.len() > INTERFACE_NAME_MAX => Err(NameError::TooLong { length: name.len() }),
             _ => Ok(Self(name.into())),
         }
@@ -72,6 +74,8 @@ pub enum NameError {
     },
     /// `.` or `..`.
     Dots,
+    /// A `-` at the beginning.
+    Hyphen,
 }
 
 impl fmt::Display for NameError {
@@ -87,6 +91,9 @@ impl fmt::Display for NameError {
                 character.escape_debug()
             ),
             Self::Dots => f.write_str("'.' and '..' are directories and cannot name an interface"),
+            Self::Hyphen => {
+                f.write_str("a name that begins with '-' is taken for an option by programs that are told of it")
+            }
         }
     }
 }
@@ -178,6 +185,15 @@ mod tests {
             "character 3 of the name is ' ', but only letters, digits and _ = + . - are allowed"
         );
         assert!(InterfaceName::new("a\u{1b}[31m").unwrap_err().to_string().contains(r"\u{1b}"));
+    }
+
+    #[test]
+    fn no_name_looks_like_an_option() {
+        for bad in ["-", "-h", "--help"] {
+            assert_eq!(InterfaceName::new(bad), Err(NameError::Hyphen), "{bad}");
+        }
+        assert_eq!(ConfigPath::locate("./-h.conf"), Err(ConfigPathError::Name(NameError::Hyphen)));
+        assert!(InterfaceName::new("w-h-").is_ok());
     }
 
     #[test]
