@@ -92,7 +92,7 @@ pub enum State {
 pub enum Level {
     /// AVX-512 F, BW, VL and IFMA: sixteen blocks of ChaCha20 and eight of Poly1305 at once.
     Avx512Ifma,
-    /// AVX2: eight blocks of ChaCha20 at once, and Poly1305 of four packets.
+    /// AVX2: eight blocks of ChaCha20 at once, and Poly1305 beside them in ordinary registers.
     Avx2,
 }
 
@@ -106,7 +106,8 @@ impl Level {
 pub struct Vectors {
     level: Level,
     #[cfg(target_arch = "x86_64")]
-    costs: &'static costs::Costs,
+    /// For sealing and for opening.
+    costs: [&'static costs::Costs; 2],
 }
 
 impl Vectors {
@@ -132,7 +133,7 @@ impl Vectors {
     #[must_use]
     pub fn eager(self) -> Self {
         #[cfg(target_arch = "x86_64")]
-        return Self { costs: self.costs.eager(), ..self };
+        return Self { costs: self.costs.map(|costs| costs.eager()), ..self };
         #[cfg(not(target_arch = "x86_64"))]
         return self;
     }
@@ -148,7 +149,7 @@ impl Vectors {
     #[must_use]
     pub fn gains(&self, count: usize, len: usize) -> bool {
         #[cfg(target_arch = "x86_64")]
-        return count > 0 && self.costs.size(count, run::blocks(len)) > 0;
+        return count > 0 && self.costs.iter().any(|costs| costs.size(count, run::blocks(len)) > 0);
         #[cfg(not(target_arch = "x86_64"))]
         return {
             _ = (count, len);
@@ -166,7 +167,7 @@ impl Vectors {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a level is only made where the processor has what it needs.
         unsafe {
-            run::seal(self.level, self.costs, key, buffer, packets);
+            run::seal(self.level, self.costs[0], key, buffer, packets);
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = (key, buffer, packets);
@@ -180,7 +181,7 @@ impl Vectors {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a level is only made where the processor has what it needs.
         unsafe {
-            run::open(self.level, self.costs, key, buffer, packets);
+            run::open(self.level, self.costs[1], key, buffer, packets);
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = (key, buffer, packets);

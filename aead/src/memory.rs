@@ -102,27 +102,24 @@ impl Text<'_> {
         }
     }
 
-    /// The block of 16 bytes at `offset`; zeros where there is no text.
+    /// The four blocks of 16 bytes at `offset`, if all are in the text.
     #[inline]
-    #[target_feature(enable = "avx2")]
-    pub(crate) fn load_block(&self, offset: isize) -> __m128i {
-        // As an unsigned number, a negative offset is too large.
-        let at = offset.cast_unsigned();
-        if at.saturating_add(16) <= self.len {
-            // SAFETY: the 16 bytes lie in the text, which is valid for reads.
-            return unsafe { _mm_loadu_si128(self.start.wrapping_add(at).cast()) };
-        }
-        let block = self.block_at_end(at);
-        _mm_set_epi64x((block >> 64) as i64, block as i64)
+    pub(crate) fn four_blocks(&self, offset: usize) -> Option<[u128; 4]> {
+        (offset.saturating_add(64) <= self.len).then(|| {
+            // SAFETY: the 64 bytes lie in the text, which is valid for reads.
+            let blocks = unsafe { self.start.wrapping_add(offset).cast::<[[u8; 16]; 4]>().read() };
+            blocks.map(u128::from_le_bytes)
+        })
     }
 
-    #[cold]
-    #[inline(never)]
-    fn block_at_end(&self, at: usize) -> u128 {
+    /// The block of 16 bytes at `offset`; zeros behind the text.
+    #[inline]
+    pub(crate) fn block(&self, offset: usize) -> u128 {
         let mut block = [0; 16];
-        if at < self.len {
-            // SAFETY: fewer than 16 bytes, from `at` to the end of the text, which is valid for reads.
-            unsafe { self.start.wrapping_add(at).copy_to_nonoverlapping(block.as_mut_ptr(), self.len - at) };
+        if offset < self.len {
+            let len = (self.len - offset).min(16);
+            // SAFETY: `len` bytes, from `offset` to the end of the text at most, which is valid for reads.
+            unsafe { self.start.wrapping_add(offset).copy_to_nonoverlapping(block.as_mut_ptr(), len) };
         }
         u128::from_le_bytes(block)
     }

@@ -24,12 +24,12 @@ pub(crate) const fn has(_: Level) -> bool {
     false
 }
 
-/// What fits the processor.
-pub(crate) fn costs(level: Level) -> &'static Costs {
+/// What fits the processor, for sealing and for opening.
+pub(crate) fn costs(level: Level) -> [&'static Costs; 2] {
     match level {
-        Level::Avx512Ifma if is_wide() => &Costs::WIDE_AVX512,
-        Level::Avx512Ifma => &Costs::AVX512,
-        Level::Avx2 => &Costs::AVX2,
+        Level::Avx512Ifma if is_wide() => [&Costs::WIDE_AVX512; 2],
+        Level::Avx512Ifma => [&Costs::AVX512; 2],
+        Level::Avx2 => [&Costs::AVX2_SEAL, &Costs::AVX2_OPEN],
     }
 }
 

@@ -1,8 +1,8 @@
 //! Packets that go through the vectors together.
 //!
 //! As with [AVX-512](crate::avx512), but with eight lanes: lane `i` belongs to packet `i / LANES`, `LANES = 8 / PACKETS`,
-//! and does in turn `t` block `LANES * t + i % LANES` of it. The steps of the hash stand between the double rounds of the
-//! cipher, each of which leaves the processor room for the other.
+//! and does in turn `t` block `LANES * t + i % LANES` of it. The hash does 64 bytes between one double round of the cipher and
+//! the next. It needs none of the vector units and the cipher nothing else, so the processor works on both at once.
 
 use crate::avx2::chacha::Stream;
 use crate::avx2::hash::Hash;
@@ -11,13 +11,13 @@ use crate::wipe::wipe;
 use core::arch::x86_64::{__m256i, _mm256_setzero_si256};
 use core::array::from_fn;
 
-/// `PACKETS` texts of one key, 4 or 8, with equally many blocks each. `QUADS` is a quarter of `PACKETS`.
-pub(crate) struct Batch<'a, const PACKETS: usize, const QUADS: usize> {
+/// `PACKETS` texts of one key, 4 or 8, with equally many blocks each.
+pub(crate) struct Batch<'a, const PACKETS: usize> {
     packets: Packets<'a, PACKETS>,
     turns: usize,
 }
 
-impl<'a, const PACKETS: usize, const QUADS: usize> Batch<'a, PACKETS, QUADS> {
+impl<'a, const PACKETS: usize> Batch<'a, PACKETS> {
     /// Lanes per packet.
     const LANES: usize = 8 / PACKETS;
 
@@ -32,13 +32,12 @@ impl<'a, const PACKETS: usize, const QUADS: usize> Batch<'a, PACKETS, QUADS> {
     pub(crate) fn seal(&self, key: &[u8; 32]) {
         let mut stream = self.stream(key);
         let mut blocks = [[_mm256_setzero_si256(); 2]; 8];
-        stream.next(&mut blocks, || ());
-        let mut hash = Hash::<PACKETS, QUADS>::new(&self.packets.texts);
-        hash.set_keys(&blocks);
+        stream.next(&mut blocks, |_| ());
+        let mut hash = self.hash(&blocks);
         self.xor(0, &blocks);
         for turn in 1..self.turns {
-            let steps = hash.steps_within(Self::covered(turn - 1));
-            stream.next(&mut blocks, || hash.step::<0>(steps));
+            let covered = Self::covered(turn - 1);
+            stream.next(&mut blocks, |i| _ = hash.step(i / Self::LANES, covered));
             self.xor(turn, &blocks);
         }
         self.packets.set_tags(&hash.end());
@@ -52,22 +51,28 @@ impl<'a, const PACKETS: usize, const QUADS: usize> Batch<'a, PACKETS, QUADS> {
     pub(crate) fn open(&self, key: &[u8; 32]) -> u16 {
         let mut stream = self.stream(key);
         let mut blocks = [[_mm256_setzero_si256(); 2]; 8];
-        stream.next(&mut blocks, || ());
-        let mut hash = Hash::<PACKETS, QUADS>::new(&self.packets.texts);
-        hash.set_keys(&blocks);
-        let mut turn = 0;
-        while turn + 1 < self.turns {
-            hash.run(hash.steps_past(Self::covered(turn)));
-            self.xor(turn, &blocks);
-            turn += 1;
-            let steps = hash.steps_past(Self::covered(turn));
-            stream.next(&mut blocks, || hash.step::<0>(steps));
+        stream.next(&mut blocks, |_| ());
+        let mut hash = self.hash(&blocks);
+        for i in 0..8 {
+            _ = hash.step(i / Self::LANES, Self::covered(0));
+        }
+        for turn in 1..self.turns {
+            self.xor(turn - 1, &blocks);
+            let covered = Self::covered(turn);
+            stream.next(&mut blocks, |i| _ = hash.step(i / Self::LANES, covered));
         }
         let passed = self.packets.compare(&hash.end());
-        self.xor(turn, &blocks);
+        self.xor(self.turns - 1, &blocks);
         self.packets.wipe_refused(passed);
         Self::wipe(&mut stream, &mut blocks, &mut hash);
         passed
+    }
+
+    /// Hashes under the one-time keys that are the first half of every packet's first block.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn hash(&self, blocks: &[[__m256i; 2]; 8]) -> Hash<'a, PACKETS> {
+        Hash::new(&self.packets.texts, &from_fn(|i| numbers(blocks[i * Self::LANES][0])))
     }
 
     /// Bytes of every text that are through with the cipher after `turn`.
@@ -98,9 +103,16 @@ impl<'a, const PACKETS: usize, const QUADS: usize> Batch<'a, PACKETS, QUADS> {
     /// Forgets everything that could open a text.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn wipe(stream: &mut Stream, blocks: &mut [[__m256i; 2]; 8], hash: &mut Hash<'_, PACKETS, QUADS>) {
+    fn wipe(stream: &mut Stream, blocks: &mut [[__m256i; 2]; 8], hash: &mut Hash<'_, PACKETS>) {
         stream.wipe();
         wipe(blocks.as_flattened_mut(), _mm256_setzero_si256());
         hash.wipe();
     }
+}
+
+/// The two numbers that 32 bytes are.
+#[inline]
+fn numbers(half: __m256i) -> [u128; 2] {
+    // SAFETY: a vector of 256 bits is two numbers of 128 bits.
+    unsafe { core::mem::transmute(half) }
 }

@@ -15,43 +15,50 @@ const ORDERS: [[u32; 8]; 2] = {
     [[a, b, c, d, a, b, c, d], [e, f, g, h, e, f, g, h]]
 };
 
-/// x += y; z = (z ^ x) <<< bits, in four quarter rounds side by side.
+/// x += y; z = (z ^ x) <<< bits, for each [x y z].
 ///
 /// A macro, because functions of this size are not inlined and `inline(always)` does not go with `target_feature`.
-macro_rules! quarters {
-    ($v:ident, $rotate:expr, $([$x:literal $y:literal $z:literal] [$p:literal $q:literal $r:literal])*) => {
-        $(
-            $v[$x] = _mm256_add_epi32($v[$x], $v[$y]);
-            $v[$p] = _mm256_add_epi32($v[$p], $v[$q]);
-            $v[$z] = _mm256_xor_si256($v[$z], $v[$x]);
-            $v[$r] = _mm256_xor_si256($v[$r], $v[$p]);
-            $v[$z] = $rotate($v[$z]);
-            $v[$r] = $rotate($v[$r]);
-        )*
+macro_rules! steps {
+    ($v:ident, $rotate:expr, $([$x:literal $y:literal $z:literal])*) => {
+        $($v[$x] = _mm256_add_epi32($v[$x], $v[$y]);)*
+        $($v[$z] = _mm256_xor_si256($v[$z], $v[$x]);)*
+        $($v[$z] = $rotate($v[$z]);)*
     };
 }
 
-macro_rules! double_round {
+/// Quarter rounds side by side.
+macro_rules! quarters {
+    ($v:ident, $rotate_16:expr, $rotate_8:expr, $([$a:literal $b:literal $c:literal $d:literal])*) => {
+        steps!($v, $rotate_16, $([$a $b $d])*);
+        steps!($v, rotate::<12, 20>, $([$c $d $b])*);
+        steps!($v, $rotate_8, $([$a $b $d])*);
+        steps!($v, rotate::<7, 25>, $([$c $d $b])*);
+    };
+}
+
+/// Half of a double round: two quarter rounds at a time, for which there are registers enough.
+macro_rules! diagonals {
     ($v:ident, $rotate_16:expr, $rotate_8:expr) => {
-        quarters!($v, $rotate_16, [0 4 12] [1 5 13] [2 6 14] [3 7 15]);
-        quarters!($v, rotate_12, [8 12 4] [9 13 5] [10 14 6] [11 15 7]);
-        quarters!($v, $rotate_8, [0 4 12] [1 5 13] [2 6 14] [3 7 15]);
-        quarters!($v, rotate_7, [8 12 4] [9 13 5] [10 14 6] [11 15 7]);
-        quarters!($v, $rotate_16, [0 5 15] [1 6 12] [2 7 13] [3 4 14]);
-        quarters!($v, rotate_12, [10 15 5] [11 12 6] [8 13 7] [9 14 4]);
-        quarters!($v, $rotate_8, [0 5 15] [1 6 12] [2 7 13] [3 4 14]);
-        quarters!($v, rotate_7, [10 15 5] [11 12 6] [8 13 7] [9 14 4]);
+        quarters!($v, $rotate_16, $rotate_8, [0 5 10 15] [1 6 11 12]);
+        quarters!($v, $rotate_16, $rotate_8, [2 7 8 13] [3 4 9 14]);
+    };
+}
+
+/// The other half.
+macro_rules! columns {
+    ($v:ident, $rotate_16:expr, $rotate_8:expr) => {
+        quarters!($v, $rotate_16, $rotate_8, [0 4 8 12] [1 5 9 13]);
+        quarters!($v, $rotate_16, $rotate_8, [2 6 10 14] [3 7 11 15]);
     };
 }
 
 /// Eight key streams, each in its lane.
 pub(crate) struct Stream {
-    key: [u32; 8],
-    block: __m256i,
-    front: __m256i,
-    low: __m256i,
-    high: __m256i,
-    stride: u32,
+    /// The words before the first round.
+    start: [__m256i; 16],
+    /// The same with the first column round done but for the column of the block counter: it is the same for all blocks.
+    begun: [__m256i; 16],
+    stride: __m256i,
 }
 
 impl Stream {
@@ -63,61 +70,58 @@ impl Stream {
         let low = counters.map(|counter| counter as u32);
         let high = counters.map(|counter| (counter >> 32) as u32);
         let [block, low, high] = [*block, low, high].map(|words| vector(words));
-        Self { key: words(key), block, front: splat(front), low, high, stride }
+        let [a, b, c, d] = CONSTANTS.map(|word| splat(word));
+        let [e, f, g, h, i, j, k, l] = words(key).map(|word| splat(word));
+        let start = [a, b, c, d, e, f, g, h, i, j, k, l, block, splat(front), low, high];
+        let mut begun = start;
+        quarters!(begun, rotate::<16, 16>, rotate::<8, 24>, [1 5 9 13] [2 6 10 14] [3 7 11 15]);
+        Self { start, begun, stride: splat(stride) }
     }
 
-    /// The next block of each lane, in halves. `work` is called eight times between the rounds.
+    /// The next block of each lane, in halves. `work` is called eight times between the rounds, with 0 to 7.
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(crate) fn next(&mut self, blocks: &mut [[__m256i; 2]; 8], mut work: impl FnMut()) {
-        let mut v = self.start();
+    pub(crate) fn next(&mut self, blocks: &mut [[__m256i; 2]; 8], mut work: impl FnMut(usize)) {
         // What the compiler knows it makes two operations of.
         let [order_16, order_8] = black_box(ORDERS);
         let rotate_16 = |v| _mm256_shuffle_epi8(v, vector(order_16));
         let rotate_8 = |v| _mm256_shuffle_epi8(v, vector(order_8));
-        for _ in 0..8 {
-            double_round!(v, rotate_16, rotate_8);
-            work();
+        let mut v = self.begun;
+        v[12] = self.start[12];
+        quarters!(v, rotate_16, rotate_8, [0 4 8 12]);
+        for i in 0..8 {
+            diagonals!(v, rotate_16, rotate_8);
+            columns!(v, rotate_16, rotate_8);
+            work(i);
         }
-        for _ in 0..2 {
-            double_round!(v, rotate_16, rotate_8);
-        }
-        for (word, start) in v.iter_mut().zip(self.start()) {
-            *word = _mm256_add_epi32(*word, start);
+        diagonals!(v, rotate_16, rotate_8);
+        columns!(v, rotate_16, rotate_8);
+        diagonals!(v, rotate_16, rotate_8);
+        for (word, start) in v.iter_mut().zip(&self.start) {
+            *word = _mm256_add_epi32(*word, *start);
         }
         let [a, b, c, d, e, f, g, h, rest @ ..] = v;
         let halves = transpose([a, b, c, d, e, f, g, h]).into_iter().zip(transpose(rest));
         for (block, (first, second)) in blocks.iter_mut().zip(halves) {
             *block = [first, second];
         }
-        self.block = _mm256_add_epi32(self.block, splat(self.stride));
+        self.start[12] = _mm256_add_epi32(self.start[12], self.stride);
     }
 
+    /// Forgets the key and what was made of it.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn start(&self) -> [__m256i; 16] {
-        let [a, b, c, d] = CONSTANTS.map(|word| splat(word));
-        let [e, f, g, h, i, j, k, l] = self.key.map(|word| splat(word));
-        [a, b, c, d, e, f, g, h, i, j, k, l, self.block, self.front, self.low, self.high]
-    }
-
-    /// Forgets the key.
-    #[inline]
     pub(crate) fn wipe(&mut self) {
-        wipe(&mut self.key, 0);
+        wipe(&mut self.start, _mm256_setzero_si256());
+        wipe(&mut self.begun, _mm256_setzero_si256());
     }
 }
 
+/// v <<< `LEFT`, which with `RIGHT` makes 32.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn rotate_12(v: __m256i) -> __m256i {
-    _mm256_or_si256(_mm256_slli_epi32::<12>(v), _mm256_srli_epi32::<20>(v))
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn rotate_7(v: __m256i) -> __m256i {
-    _mm256_or_si256(_mm256_slli_epi32::<7>(v), _mm256_srli_epi32::<25>(v))
+fn rotate<const LEFT: i32, const RIGHT: i32>(v: __m256i) -> __m256i {
+    _mm256_or_si256(_mm256_slli_epi32::<LEFT>(v), _mm256_srli_epi32::<RIGHT>(v))
 }
 
 /// Word `j` of vector `i` becomes word `i` of vector `j`.
