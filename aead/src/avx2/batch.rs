@@ -72,7 +72,10 @@ impl<'a, const PACKETS: usize> Batch<'a, PACKETS> {
     #[inline]
     #[target_feature(enable = "avx2")]
     fn hash(&self, blocks: &[[__m256i; 2]; 8]) -> Hash<'a, PACKETS> {
-        Hash::new(&self.packets.texts, &from_fn(|i| numbers(blocks[i * Self::LANES][0])))
+        let mut keys = from_fn(|i| numbers(blocks[i * Self::LANES][0]));
+        let hash = Hash::new(&self.packets.texts, &keys);
+        wipe(&mut keys, [0; 2]);
+        hash
     }
 
     /// Bytes of every text that are through with the cipher after `turn`.

@@ -1,7 +1,7 @@
 //! Poly1305 (RFC 8439, section 2.5) in ordinary registers, one packet at a time.
 //!
 //! Modulo p = 2^130 - 5, in two limbs of 64 bits and one of a few. The standard clears the upper four bits of both halves of r and
-//! the lower two of the second, r1. So h1 * r1 * 2^128, which comes back multiplied by 5 / 4, does so without a rest, as
+//! the lower two of the second, r1. So h1 * r1 * 2^128, which comes back multiplied by 5 / 4, does so without a remainder, as
 //! h1 * s1 with s1 = r1 * 5 / 4; and no sum of products overflows.
 
 use crate::memory::Text;
