@@ -155,9 +155,9 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         for side in ["a", "b"] {
-            let tunnel = self.tunnel(side);
-            // The daemons end when their interfaces go. What a killed one left is removed here.
-            let _ = Command::new("ip").args(["-n", &self.namespace(side), "link", "delete", &tunnel]).output();
+            // The daemons end when their interfaces go, whatever these are called.
+            let links = "for link in $(ls /sys/class/net); do ip link delete $link; done";
+            let _ = self.command(side, "sh").args(["-c", links]).output();
             let _ = Command::new("ip").args(["netns", "delete", &self.namespace(side)]).output();
         }
         // Some tests have a third tunnel.
@@ -176,6 +176,15 @@ pub(crate) fn installed(test: &str, program: &str) -> bool {
     let found = sh(&format!("command -v {program}")).code == Some(0);
     if !found {
         println!("SKIPPED: {test} needs {program}");
+    }
+    found
+}
+
+/// Whether there is what `up` makes its firewall with; says so when not.
+pub(crate) fn firewall(test: &str) -> bool {
+    let found = sh("command -v nft || command -v iptables-restore && command -v ip6tables-restore").code == Some(0);
+    if !found {
+        println!("SKIPPED: {test} needs nft or iptables");
     }
     found
 }

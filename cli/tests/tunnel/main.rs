@@ -5,7 +5,7 @@
 mod lab;
 mod trouble;
 
-use lab::{KERNTUN, Lab, installed, said, sh};
+use lab::{KERNTUN, Lab, firewall, installed, said, sh};
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -80,7 +80,11 @@ fn up_and_down_leave_nothing_behind() {
 
 #[test]
 fn a_failure_at_any_step_leaves_nothing_behind() {
-    let Some(lab) = Lab::new("a_failure_at_any_step_leaves_nothing_behind") else { return };
+    let test = "a_failure_at_any_step_leaves_nothing_behind";
+    let Some(lab) = Lab::new(test) else { return };
+    if !firewall(test) {
+        return;
+    }
     let fake = |program: &str, script: &str| {
         let file = lab.directory.join(program);
         fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -129,7 +133,11 @@ fn a_failure_at_any_step_leaves_nothing_behind() {
 
 #[test]
 fn an_interrupt_undoes() {
-    let Some(lab) = Lab::new("an_interrupt_undoes") else { return };
+    let test = "an_interrupt_undoes";
+    let Some(lab) = Lab::new(test) else { return };
+    if !firewall(test) {
+        return;
+    }
     let before = lab.state("a");
     let mark = lab.directory.join("reached");
     // A terminal sends its signal to all in the foreground, so the hook ends too; others send theirs to us alone, and
@@ -193,7 +201,11 @@ fn a_default_route_carries_everything_but_the_tunnel_itself() {
 
 #[test]
 fn down_cleans_up_after_a_killed_daemon() {
-    let Some(lab) = Lab::new("down_cleans_up_after_a_killed_daemon") else { return };
+    let test = "down_cleans_up_after_a_killed_daemon";
+    let Some(lab) = Lab::new(test) else { return };
+    if !firewall(test) {
+        return;
+    }
     lab.sh("a", "echo 1 > /proc/sys/net/ipv4/conf/all/src_valid_mark").good();
     // Another tunnel with a default route, whose rules are none of our business.
     lab.sh("a", "ip rule add not fwmark 99 table 99; ip rule add table main suppress_prefixlength 0").good();

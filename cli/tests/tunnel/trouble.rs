@@ -1,6 +1,6 @@
 //! Surroundings in which a tunnel must come up and, above all, go down whole.
 
-use super::lab::{KERNTUN, Lab, installed, said, sh};
+use super::lab::{KERNTUN, Lab, firewall, installed, said, sh};
 use super::{ADDRESS, a_config, b_config, until, until_the_socket_is_gone};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -38,7 +38,11 @@ fn marks_are_allowed(lab: &Lab) {
 
 #[test]
 fn nobody_listens() {
-    let Some(lab) = Lab::new("nobody_listens") else { return };
+    let test = "nobody_listens";
+    let Some(lab) = Lab::new(test) else { return };
+    if !firewall(test) {
+        return;
+    }
     marks_are_allowed(&lab);
     let before = lab.state("a");
     let deaf =
@@ -71,7 +75,11 @@ fn nobody_listens() {
 
 #[test]
 fn a_file_that_was_broken_since() {
-    let Some(lab) = Lab::new("a_file_that_was_broken_since") else { return };
+    let test = "a_file_that_was_broken_since";
+    let Some(lab) = Lab::new(test) else { return };
+    if !firewall(test) {
+        return;
+    }
     marks_are_allowed(&lab);
     let before = lab.state("a");
     let log = lab.directory.join("log");
@@ -174,7 +182,11 @@ fn name_servers_that_were_half_set() {
 
 #[test]
 fn two_tunnels_with_one_mark() {
-    let Some(lab) = Lab::new("two_tunnels_with_one_mark") else { return };
+    let test = "two_tunnels_with_one_mark";
+    let Some(lab) = Lab::new(test) else { return };
+    if !firewall(test) {
+        return;
+    }
     marks_are_allowed(&lab);
     let four = lab.write("a", &a_config("Address = 10.9.0.1/24\nFwMark = 77", "AllowedIPs = 0.0.0.0/0"));
     let six = lab.write("c", &a_config("Address = fd09::1/64\nFwMark = 77", "AllowedIPs = ::/0"));
@@ -198,7 +210,11 @@ fn two_tunnels_with_one_mark() {
 
 #[test]
 fn two_tunnels_at_once() {
-    let Some(lab) = Lab::new("two_tunnels_at_once") else { return };
+    let test = "two_tunnels_at_once";
+    let Some(lab) = Lab::new(test) else { return };
+    if !firewall(test) {
+        return;
+    }
     marks_are_allowed(&lab);
     let before = lab.state("a");
     let paths = ["a", "c"].map(|side| lab.write(side, &a_config("Address = 10.9.0.1/24", "AllowedIPs = 0.0.0.0/0")));
@@ -225,7 +241,7 @@ fn two_tunnels_at_once() {
 fn a_tunnel_waits_for_its_turn() {
     let test = "a_tunnel_waits_for_its_turn";
     let Some(lab) = Lab::new(test) else { return };
-    if !installed(test, "flock") {
+    if !installed(test, "flock") || !firewall(test) {
         return;
     }
     marks_are_allowed(&lab);
