@@ -5,15 +5,16 @@ use crate::interrupt::Interrupt;
 use crate::say::say;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::thread::sleep;
 use std::time::Duration;
 
 /// The file whose lock is the turn. It stays, empty: one that is removed can be locked twice, under two identities. Nobody but root
-/// may open it, or anybody could keep tunnels from coming up.
+/// may open it, for reading neither, or anybody could keep tunnels from coming up.
 const FILE: &str = "/run/kerntun.lock";
+const MODE: u32 = 0o600;
 
 /// How long between attempts. The lock is not waited for in the kernel, where a signal would go unnoticed.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -30,11 +31,13 @@ impl Turn {
     /// When a signal comes meanwhile.
     pub(crate) fn wait(interrupt: &Interrupt) -> Result<Self, Failure> {
         let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(0o600).custom_flags(OFlag::O_NOFOLLOW.bits());
+        options.write(true).create(true).truncate(false).mode(MODE).custom_flags(OFlag::O_NOFOLLOW.bits());
         let mut file = match options.open(FILE) {
             Ok(file) => file,
             Err(error) => return Ok(Self::without(&error)),
         };
+        // A script that locked it first may have made it as others make their files.
+        let _ = file.set_permissions(Permissions::from_mode(MODE));
         let mut told = false;
         loop {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {

@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::netlink::link::Link;
 use crate::netlink::route::{self, Route};
-use crate::netlink::rule::{Family, Rule};
+use crate::netlink::rule::{self, Family, Rule};
 use crate::netlink::{Netlink, NetlinkError, address, table};
 use crate::plan::{self, Destination, Step};
 use crate::say::say;
@@ -181,14 +181,8 @@ impl<'a> Up<'a> {
         undo: &mut Undo<'a>,
     ) -> Result<(), Failure> {
         let name = &self.configuration.interface;
-        let allowed = device::allowed_ips(state);
-        let is_to_choose = state.fwmark == 0
-            && self.destination == Destination::Auto
-            && allowed.iter().any(|prefix| prefix.prefix() == 0);
-        // From looking which tables are free until there is a route in the one that was taken.
-        let _turn = if is_to_choose { Some(Turn::wait(self.interrupt)?) } else { None };
         let existing = self.routes()?;
-        let steps = plan::plan(&allowed, self.destination, link.index, &existing);
+        let steps = plan::plan(&device::allowed_ips(state), self.destination, link.index, &existing);
         for endpoint in state.peers.iter().filter_map(|peer| peer.endpoint) {
             if let Some(prefix) = plan::swallowed(endpoint.ip(), &steps) {
                 say!("{}", plan::circle(name, endpoint.ip(), prefix));
@@ -200,11 +194,19 @@ impl<'a> Up<'a> {
             match step {
                 Step::Route(prefix, table) => self.add_route(link, prefix, table)?,
                 Step::Default(prefix, family) => {
-                    let mark = *mark.get_or_insert_with(|| plan::free_table(&existing));
-                    if state.fwmark != mark {
-                        device.set(&SetRequest { fwmark: Some(mark), ..SetRequest::default() })?;
-                    }
-                    self.add_default(link, prefix, family, mark, undo)?;
+                    let chosen = match mark {
+                        Some(mark) => {
+                            self.add_route(link, prefix, mark)?;
+                            mark
+                        }
+                        None => {
+                            let table = self.choose_table(link, prefix)?;
+                            device.set(&SetRequest { fwmark: Some(table), ..SetRequest::default() })?;
+                            table
+                        }
+                    };
+                    mark = Some(chosen);
+                    self.lead(link, family, chosen, undo)?;
                 }
             }
         }
@@ -212,6 +214,23 @@ impl<'a> Up<'a> {
     }
 
     fn add_route(&mut self, link: &Link, prefix: AllowedIp, table: u32) -> Result<(), Failure> {
+        self.insert_route(link, prefix, table)?;
+        say_route(prefix, table);
+        Ok(())
+    }
+
+    /// Adds the route to a table in which there was none. The turn lasts from looking which ones are free until the route is in:
+    /// nothing comes between that could wait for anybody, as others wait for us.
+    fn choose_table(&mut self, link: &Link, prefix: AllowedIp) -> Result<u32, Failure> {
+        let turn = Turn::wait(self.interrupt)?;
+        let table = plan::free_table(&self.routes()?);
+        self.insert_route(link, prefix, table)?;
+        drop(turn);
+        say_route(prefix, table);
+        Ok(table)
+    }
+
+    fn insert_route(&mut self, link: &Link, prefix: AllowedIp, table: u32) -> Result<(), Failure> {
         route::add(&mut self.netlink, prefix, link.index, table).map_err(|error| {
             let failure = Failure::new(format!("the route to {prefix} cannot be added to table {table}: {error}"));
             match prefix.ip() {
@@ -220,31 +239,20 @@ impl<'a> Up<'a> {
                 IpAddr::V6(_) if is_ipv6_off(&error) => failure.help(IPV6_OFF),
                 _ => failure,
             }
-        })?;
-        match table {
-            route::MAIN => say!("[+] route {prefix}"),
-            _ => say!("[+] route {prefix} in table {table}"),
-        }
-        Ok(())
+        })
     }
 
-    /// Sends all of a family through the tunnel, but for the tunnel's own packets, which carry the mark.
-    fn add_default(
-        &mut self,
-        link: &Link,
-        prefix: AllowedIp,
-        family: Family,
-        mark: u32,
-        undo: &mut Undo<'a>,
-    ) -> Result<(), Failure> {
+    /// Leads all of a family to the route in the mark's table, but for the tunnel's own packets, which carry the mark.
+    fn lead(&mut self, link: &Link, family: Family, mark: u32, undo: &mut Undo<'a>) -> Result<(), Failure> {
         let name = &self.configuration.interface;
-        self.add_route(link, prefix, mark)?;
-        // The later a rule is added, the earlier it is asked: the exception comes last.
-        for rule in [Rule::Unmarked(mark), Rule::MainWithoutDefault] {
-            rule.add(&mut self.netlink, family).map_err(|error| explain_rule(rule, &error))?;
-            undo.push(format!("remove the rule '{rule}'"), move || {
-                rule.remove_newest(&mut open()?, family).map_err(|error| explain_rule(rule, &error))
-            });
+        // The later a rule is added, the earlier it is asked: the exception comes last, and at once, before another tunnel's rules.
+        let (own, exception) = (Rule::Unmarked(mark), Rule::MainWithoutDefault);
+        own.add(&mut self.netlink, family).map_err(|error| explain_rule(own, &error))?;
+        undo.push(format!("remove the rules of {family} for mark {mark}"), move || {
+            rule::remove_pair(&mut open()?, family, mark).map(drop).map_err(|error| explain_rule(own, &error))
+        });
+        exception.add(&mut self.netlink, family).map_err(|error| explain_rule(exception, &error))?;
+        for rule in [own, exception] {
             say!("[+] rule '{rule}' for {family}");
         }
         if family == Family::V4 {
@@ -271,6 +279,13 @@ impl<'a> Up<'a> {
 
     fn routes(&mut self) -> Result<Vec<Route>, Failure> {
         route::list(&mut self.netlink).map_err(|error| Failure::new(format!("the routes cannot be listed: {error}")))
+    }
+}
+
+fn say_route(prefix: AllowedIp, table: u32) {
+    match table {
+        route::MAIN => say!("[+] route {prefix}"),
+        _ => say!("[+] route {prefix} in table {table}"),
     }
 }
 

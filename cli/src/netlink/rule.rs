@@ -60,14 +60,6 @@ impl Rule {
         netlink.change(RouteNetlinkMessage::NewRule(message), NLM_F_CREATE | NLM_F_EXCL)
     }
 
-    /// Removes the rule of this kind that is asked first, which is the one that was added last. None is no error.
-    pub(crate) fn remove_newest(self, netlink: &mut Netlink, family: Family) -> Result<(), NetlinkError> {
-        match list(netlink, family)?.into_iter().find(|message| self.is(message)) {
-            Some(message) => delete(netlink, message),
-            None => Ok(()),
-        }
-    }
-
     fn is(self, message: &RuleMessage) -> bool {
         let seen = Seen::read(message);
         let expected = match self {
@@ -78,17 +70,20 @@ impl Rule {
     }
 }
 
-/// Removes the two rules of a tunnel with this mark, and tells whether they were there. The exception looks the same for
-/// every tunnel; the one right before the tunnel's own rule is its.
+/// Removes the two rules of a tunnel with this mark, and tells whether they were there. The exception looks the same for every
+/// tunnel; the one right before the tunnel's own rule is its. Where another rule stands there, it has none, or one that went to the
+/// front because another tunnel came up at the same moment: there are two in a row then, of which nobody misses one.
 pub(crate) fn remove_pair(netlink: &mut Netlink, family: Family, mark: u32) -> Result<bool, NetlinkError> {
-    let mut exception = None;
+    let (mut exception, mut spare) = (None, None);
     for message in list(netlink, family)? {
         if Rule::MainWithoutDefault.is(&message) {
-            exception = Some(message);
+            spare = exception.replace(message).or(spare);
         } else if Rule::Unmarked(mark).is(&message) {
             delete(netlink, message)?;
-            exception.map_or(Ok(()), |exception| delete(netlink, exception))?;
+            exception.or(spare).map_or(Ok(()), |exception| delete(netlink, exception))?;
             return Ok(true);
+        } else {
+            exception = None;
         }
     }
     Ok(false)

@@ -249,7 +249,7 @@ fn a_tunnel_waits_for_its_turn() {
     let path = lab.write("a", &a_config(ADDRESS, EVERYTHING));
     // In the second case whoever has the turn is killed, in the third nobody waits that long.
     for (end, code) in [("exit", 0), ("kill -KILL $$", 0), ("read never", 1)] {
-        let script = format!("exec 9>>/run/kerntun.lock; flock 9; echo; read line; {end}");
+        let script = format!("exec 9>>/run/kerntun.lock; chmod 644 /run/kerntun.lock; flock 9; echo; read line; {end}");
         let mut other =
             Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
@@ -258,6 +258,8 @@ fn a_tunnel_waits_for_its_turn() {
         let mut words = BufReader::new(up.stderr.take().unwrap()).lines().map(Result::unwrap);
         assert!(words.any(|line| line.contains("waiting for another 'kerntun up'")), "it did not wait");
         assert!(!lab.sh("a", "ip rule").good().out.contains("fwmark"));
+        let mode = fs::metadata("/run/kerntun.lock").unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "or any user could take the turn, and keep it");
         let mut input = other.stdin.take().unwrap();
         input.write_all(b"\n").unwrap();
         if code == 1 {
@@ -272,6 +274,68 @@ fn a_tunnel_waits_for_its_turn() {
         }
         assert_eq!(before, lab.state("a"), "{rest:?}");
         until_the_socket_is_gone(&lab);
+    }
+}
+
+#[test]
+fn a_failure_takes_nothing_from_a_tunnel_that_came_up_meanwhile() {
+    let test = "a_failure_takes_nothing_from_a_tunnel_that_came_up_meanwhile";
+    let Some(lab) = Lab::new(test) else { return };
+    if !installed(test, "nft") {
+        return;
+    }
+    marks_are_allowed(&lab);
+    let before = lab.state("a");
+    let [slow, quick] =
+        ["a", "c"].map(|side| lab.write(side, &a_config("Address = 10.9.0.1/24", "AllowedIPs = 0.0.0.0/0")));
+    let hang = lab.directory.join("hang");
+    fs::write(&hang, "").unwrap();
+    let script = format!("test \"$1\" = -f || exit 0; while test -e {}; do sleep 0.1; done; exit 1", hang.display());
+    fake(&lab, "nft", &script);
+    let first = with_fakes(&lab, &["up", &slow]).stderr(Stdio::piped()).spawn().unwrap();
+    until("the first has its rules", || lab.sh("a", "ip rule").out.contains("lookup 51820"));
+    let second = lab.command("a", KERNTUN).args(["up", &quick]).stderr(Stdio::piped()).spawn().unwrap();
+    until("the second is up", || lab.sh("a", "nft list tables").out.contains(&lab.tunnel("c")));
+    said(second.wait_with_output().unwrap()).good();
+    fs::remove_file(&hang).unwrap();
+    let first = said(first.wait_with_output().unwrap()).bad(1, "'nft -f -' failed");
+    assert!(!first.err.contains("left behind"), "{}", first.err);
+    let rules = lab.sh("a", "ip rule").good().out;
+    let rules: Vec<&str> = rules.lines().filter_map(|line| line.split_once(":\t")).map(|(_, rule)| rule).collect();
+    let pair = ["from all lookup main suppress_prefixlength 0", "not from all fwmark 0xca6d lookup 51821"];
+    assert_eq!(
+        rules,
+        [&["from all lookup local"], &pair[..], &["from all lookup main", "from all lookup default"]].concat()
+    );
+    lab.kerntun("a", &["down", &quick]).good();
+    assert_eq!(before, lab.state("a"));
+}
+
+#[test]
+fn each_tunnel_takes_its_own_rules_down() {
+    let test = "each_tunnel_takes_its_own_rules_down";
+    let Some(lab) = Lab::new(test) else { return };
+    if !firewall(test) {
+        return;
+    }
+    marks_are_allowed(&lab);
+    let before = lab.state("a");
+    let paths = ["a", "c"].map(|side| lab.write(side, &a_config("Address = 10.9.0.1/24", "AllowedIPs = 0.0.0.0/0")));
+    let exception = "table main suppress_prefixlength 0";
+    let without_exceptions = format!("ip rule del {exception} && ip rule del {exception}");
+    // Only the second one has an exception; each has one, but the second came up between the two rules of the first.
+    for exceptions in ["9", "8 9"] {
+        for path in &paths {
+            lab.kerntun("a", &["up", path]).good();
+        }
+        let add = format!("for pref in {exceptions}; do ip rule add pref $pref {exception}; done");
+        lab.sh("a", &format!("{without_exceptions}; {add}")).good();
+        lab.kerntun("a", &["down", &paths[0]]).good();
+        let rules = lab.sh("a", "ip rule").good().out;
+        let left = rules.matches("suppress_prefixlength 0").count();
+        assert!(left == 1 && rules.contains("lookup 51821") && !rules.contains("lookup 51820"), "{rules}");
+        lab.kerntun("a", &["down", &paths[1]]).good();
+        assert_eq!(before, lab.state("a"));
     }
 }
 
