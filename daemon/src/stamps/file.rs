@@ -15,6 +15,9 @@ const LINE: usize = 31;
 /// A longer file is something else.
 const LONGEST: u64 = 2 * LINE as u64;
 
+/// Bytes of the greatest process number there can be (2^22), with the line's end.
+const SHORT: usize = 8;
+
 /// What a file says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Said {
@@ -60,9 +63,7 @@ impl StampFile {
         match first.max(second) {
             Some(stamp) if rest.is_none() => Ok((this, Said::Stamp(stamp))),
             // Nothing else is lost when it is overwritten.
-            None if rest.is_none() && text.iter().all(|byte| b"0123456789.\n\0".contains(byte)) => {
-                Ok((this, Said::Remains))
-            }
+            None if rest.is_none() && are_remains(&text) => Ok((this, Said::Remains)),
             _ => Err(wrong(
                 "it contains something else. Remove it if nobody needs it, or name another file in KERNTUN_STAMP_FILE",
             )),
@@ -81,6 +82,11 @@ impl StampFile {
         self.place = 1 - self.place;
         Ok(())
     }
+}
+
+/// Whether this may have been a line of ours. A number as short as that of a process may be somebody else's.
+fn are_remains(text: &[u8]) -> bool {
+    text.iter().all(|byte| b"0123456789.\n\0".contains(byte)) && (text.len() > SHORT || text.contains(&0))
 }
 
 fn parse(line: &[u8]) -> Option<Wall> {

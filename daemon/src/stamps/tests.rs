@@ -178,7 +178,7 @@ fn a_damaged_file_is_as_good_as_none() {
         &"\0".repeat(31),
         &"\0".repeat(62),
         "0000000178",
-        "12",
+        "12\0",
         "12.1000000000",
         "99999999999999999999.0",
         &halves,
@@ -200,7 +200,7 @@ fn a_file_of_something_else_is_refused() {
     let file = Scratch::new("else");
     let long = format!("{}\n", "x".repeat(70));
     let digits = "1".repeat(63);
-    for text in ["x", "12.x", "-1.0", &long, &digits] {
+    for text in ["x", "12", "4194304\n", "12.x", "-1.0", &long, &digits] {
         file.write(text);
         assert!(matches!(file.open(5), Err(Error::StampFile { .. })), "{text}");
         assert_eq!(fs::read_to_string(&file.0).unwrap(), text, "and left alone");
