@@ -8,7 +8,7 @@
 //! | `facts` | what is known: of the device, its peers, the routes, the clock, the file |
 //! | `gather` | asking for it |
 //! | `finding` | a sentence of what happened, whose fault, what to do |
-//! | `rules/` | from facts to findings: `device`, `handshake`, `traffic`, `path`, `file` |
+//! | `rules/` | from facts to findings: `device`, `handshake`, `traffic`, `defaults`, `path`, `file` |
 //! | `output` | for people and for programs |
 
 mod facts;

@@ -60,7 +60,8 @@ pub(crate) fn take_down(name: &InterfaceName) -> Result<(), Failure> {
 pub(crate) fn mark(name: &InterfaceName, family: Family) -> Option<u32> {
     let nft = spawn::output("nft", &["list", "table", nft_family(family), &table(name)]);
     nft.and_then(|text| mark_after(&text, &["meta mark ", "mark "])).or_else(|| {
-        let text = spawn::output(iptables(family, "-save"), &["-t", "mangle"])?;
+        // Of all tables: asked for one by name, it would load the kernel's module for that.
+        let text = spawn::output(iptables(family, "-save"), &[])?;
         let comment = format!("\"{}\"", comment(name));
         text.lines().filter(|line| line.contains(&comment)).find_map(|line| mark_after(line, &["--mark "]))
     })

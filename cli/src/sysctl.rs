@@ -15,6 +15,12 @@ pub(crate) fn get(switch: &str) -> io::Result<String> {
     Ok(fs::read_to_string(path(switch))?.trim().to_owned())
 }
 
+/// What there is under a name, such as interfaces; nothing if it cannot be read.
+pub(crate) fn list(directory: &str) -> Vec<String> {
+    let entries = fs::read_dir(path(directory)).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
 /// Turns a switch.
 ///
 /// # Errors

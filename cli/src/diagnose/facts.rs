@@ -31,6 +31,18 @@ pub(crate) struct LinkFacts {
     pub(crate) up: bool,
     pub(crate) mtu: u32,
     pub(crate) has_address: bool,
+    pub(crate) ipv6: Ipv6,
+}
+
+/// Whether there is IPv6.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Ipv6 {
+    #[default]
+    On,
+    /// Off on this interface, but not on all others.
+    OffHere,
+    /// Off everywhere.
+    Off,
 }
 
 /// A peer.
@@ -50,8 +62,17 @@ pub(crate) struct PeerFacts {
     pub(crate) way: Option<Way>,
     /// Allowed IPs that this machine does not send into the interface, and where it sends them instead, if anywhere.
     pub(crate) astray: Vec<(AllowedIp, Option<String>)>,
-    /// Default routes among its allowed IPs that `up` led into the tunnel, and what of that is gone.
-    pub(crate) undone: Vec<(AllowedIp, Vec<Gone>)>,
+    /// Default routes among its allowed IPs of which something is gone.
+    pub(crate) undone: Vec<Undone>,
+}
+
+/// A default route that `up` led into the tunnel, and what of that is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Undone {
+    pub(crate) prefix: AllowedIp,
+    pub(crate) gone: Vec<Gone>,
+    /// Whether `up` did so for certain. Otherwise it may be somebody's own order, with nothing gone from it.
+    pub(crate) certain: bool,
 }
 
 /// A part of what leads everything of a family into a tunnel.
@@ -83,6 +104,8 @@ pub(crate) struct FileFacts {
     pub(crate) path: String,
     /// Errors in it: then nothing else is known of it.
     pub(crate) errors: usize,
+    /// Whether it says `Table = auto`, or nothing of a table.
+    pub(crate) table_is_auto: Option<bool>,
     /// Of the private key in it.
     pub(crate) public_key: Option<String>,
     pub(crate) peers: Vec<FilePeer>,

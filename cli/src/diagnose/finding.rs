@@ -66,10 +66,11 @@ impl Finding {
         self
     }
 
-    /// A note instead of a problem where what happened is over: counters stay, also when their cause is gone.
+    /// A note instead of a problem: where what happened is over (counters stay, also when their cause is gone), does little harm, or
+    /// is not certain.
     #[must_use]
-    pub(crate) const fn only_noted_if(mut self, over: bool) -> Self {
-        if over {
+    pub(crate) const fn only_noted_if(mut self, minor: bool) -> Self {
+        if minor {
             self.severity = Severity::Note;
         }
         self

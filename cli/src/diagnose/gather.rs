@@ -1,17 +1,20 @@
 //! Asking for the facts. What cannot be had is left out: a diagnosis from less is better than none.
 
-use super::facts::{Counters, Facts, FileFacts, FilePeer, Gone, LinkFacts, Named, PeerFacts, Way};
-use crate::firewall;
+mod defaults;
+
+use super::facts::{Counters, Facts, FileFacts, FilePeer, Ipv6, LinkFacts, Named, PeerFacts, Way};
 use crate::netlink::link::Link;
-use crate::netlink::rule::{self, Rule};
 use crate::netlink::{Netlink, address, route};
-use crate::plan::family;
 use crate::show::{Kind, Snapshot, base64, since_epoch};
-use kerntun_config::{AllowedIp, ConfigPath, Endpoint, Host, InterfaceName, Parser, load};
+use crate::sysctl;
+use kerntun_config::{AllowedIp, ConfigPath, Endpoint, Host, Parser, Table, load};
 use kerntun_uapi::{PeerState, Section};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+
+/// Where the kernel keeps its switches of IPv6, those of each interface under its name.
+const IPV6: &str = "net/ipv6/conf";
 
 /// Everything about one interface.
 pub(crate) fn gather(snapshot: &Snapshot) -> Facts {
@@ -19,10 +22,18 @@ pub(crate) fn gather(snapshot: &Snapshot) -> Facts {
     let mut netlink = Netlink::route().ok();
     let own = netlink.as_mut().and_then(|netlink| Link::find(netlink, name).ok().flatten());
     let index = own.as_ref().map(|link| link.index);
-    let link = own.and_then(|link| Some(link_facts(netlink.as_mut()?, &link)));
     let peers = snapshot.peers().into_iter().map(|state| peer(snapshot, state, netlink.as_mut(), index));
+    let mut peers: Vec<PeerFacts> = peers.collect();
+    let file = file(name);
+    let mut link = None;
+    if let Some((netlink, own)) = netlink.as_mut().zip(own) {
+        link = Some(link_facts(netlink, name, &own));
+        let is_auto = file.as_ref().and_then(|file| file.table_is_auto);
+        let tunnel = defaults::Tunnel { name, link: &own, fwmark: snapshot.state.fwmark, is_auto };
+        defaults::look(netlink, &tunnel, &mut peers);
+    }
     Facts {
-        peers: peers.collect(),
+        peers,
         interface: name.to_owned(),
         counted: matches!(snapshot.kind, Kind::Kerntun | Kind::Module),
         now: since_epoch().as_secs(),
@@ -31,13 +42,25 @@ pub(crate) fn gather(snapshot: &Snapshot) -> Facts {
         fwmark: snapshot.state.fwmark,
         link,
         counters: counters(snapshot, Section::Device),
-        file: file(name),
+        file,
     }
 }
 
-fn link_facts(netlink: &mut Netlink, link: &Link) -> LinkFacts {
+fn link_facts(netlink: &mut Netlink, name: &str, link: &Link) -> LinkFacts {
     let addresses = address::list(netlink, link.index).unwrap_or_default();
-    LinkFacts { up: is_up(netlink, link.index), mtu: link.mtu, has_address: !addresses.is_empty() }
+    let up = is_up(netlink, link.index);
+    LinkFacts { up, mtu: link.mtu, has_address: !addresses.is_empty(), ipv6: ipv6(name) }
+}
+
+/// An interface without its switch has no IPv6 either, for example because its MTU is too small for it.
+fn ipv6(name: &str) -> Ipv6 {
+    let is_off = |name: &str| sysctl::get(&format!("{IPV6}/{name}/disable_ipv6")).map_or(true, |value| value != "0");
+    let is_other = |other: &String| !["all", "default", "lo", name].contains(&other.as_str());
+    match is_off(name) {
+        false => Ipv6::On,
+        true if sysctl::list(IPV6).iter().filter(|other| is_other(other)).all(|other| is_off(other)) => Ipv6::Off,
+        true => Ipv6::OffHere,
+    }
 }
 
 fn is_up(netlink: &mut Netlink, index: u32) -> bool {
@@ -51,9 +74,7 @@ fn peer(snapshot: &Snapshot, state: &PeerState, mut netlink: Option<&mut Netlink
     let prefixes = state.allowed_ips.iter().filter_map(|one| AllowedIp::new(one.address, one.prefix));
     let allowed_ips: Vec<AllowedIp> = prefixes.collect();
     let way = state.endpoint.and_then(|endpoint| way(netlink.as_deref_mut()?, endpoint.ip()));
-    let (astray, undone) = netlink.zip(index).map_or_else(Default::default, |(netlink, index)| {
-        (astray(netlink, index, &allowed_ips), undone(netlink, snapshot, index, &allowed_ips))
-    });
+    let astray = netlink.zip(index).map(|(netlink, index)| astray(netlink, index, &allowed_ips)).unwrap_or_default();
     PeerFacts {
         key: base64(&state.public_key),
         endpoint: state.endpoint,
@@ -65,7 +86,7 @@ fn peer(snapshot: &Snapshot, state: &PeerState, mut netlink: Option<&mut Netlink
         counters: counters(snapshot, Section::Peer(state.public_key)),
         way,
         astray,
-        undone,
+        undone: Vec::new(),
     }
 }
 
@@ -99,39 +120,6 @@ fn astray(netlink: &mut Netlink, index: u32, prefixes: &[AllowedIp]) -> Vec<(All
     astray
 }
 
-/// What is gone of that by which `up` leads everything of a family into the tunnel. That it once did so is seen from its route or
-/// from its firewall: whoever removes one kind of thing leaves the others. A route alone may also be somebody's own way of doing it,
-/// perhaps without the exception for networks of the main table.
-fn undone(
-    netlink: &mut Netlink,
-    snapshot: &Snapshot,
-    index: u32,
-    prefixes: &[AllowedIp],
-) -> Vec<(AllowedIp, Vec<Gone>)> {
-    let mut undone = Vec::new();
-    for prefix in prefixes.iter().filter(|prefix| prefix.prefix() == 0) {
-        let family = family(prefix.ip());
-        let Ok(routes) = route::list(netlink) else { break };
-        let has_route = |table: u32| {
-            routes
-                .iter()
-                .any(|route| (route.destination, route.table, route.interface) == (*prefix, table, Some(index)))
-        };
-        let name = InterfaceName::new(snapshot.name.as_str()).ok();
-        let walled = name.and_then(|name| firewall::mark(&name, family));
-        let routed = Some(snapshot.state.fwmark).filter(|mark| *mark != 0 && has_route(*mark));
-        let Some(mark) = walled.or(routed) else { continue };
-        let Ok(mut rules) = rule::missing(netlink, family, mark) else { continue };
-        rules.retain(|rule| walled.is_some() || *rule != Rule::MainWithoutDefault);
-        let route = (!has_route(mark)).then_some(Gone::Route(mark));
-        let gone: Vec<Gone> = route.into_iter().chain(rules.into_iter().map(Gone::Rule)).collect();
-        if !gone.is_empty() {
-            undone.push((*prefix, gone));
-        }
-    }
-    undone
-}
-
 fn sample(prefix: AllowedIp) -> IpAddr {
     let hosts = match prefix.ip() {
         IpAddr::V4(_) => prefix.prefix() < 31,
@@ -159,6 +147,7 @@ fn file(name: &str) -> Option<FileFacts> {
     let errors = parsed.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count();
     let mut facts = FileFacts { path: path.clone(), errors, ..FileFacts::default() };
     let Some(config) = parsed.config else { return Some(facts) };
+    facts.table_is_auto = Some(config.interface.table == Table::Auto);
     facts.public_key = config.interface.private_key.as_ref().map(|key| crate::keys::public_key_of(key).to_string());
     let peers = config.peers.into_iter().map(|peer| FilePeer {
         key: peer.public_key.to_string(),

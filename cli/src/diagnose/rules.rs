@@ -1,5 +1,6 @@
 //! From facts to findings. Pure: the same facts give the same findings.
 
+mod defaults;
 mod device;
 mod file;
 mod handshake;
@@ -21,6 +22,7 @@ pub(crate) fn judge(facts: &Facts) -> Vec<Finding> {
     let broken = findings.iter().any(|finding| matches!(finding.cause, "no-private-key" | "interface-down"));
     for peer in &facts.peers {
         let mut about = path::judge(facts, peer);
+        about.extend(defaults::judge(facts, peer));
         about.extend(traffic::judge(facts, peer));
         let way_is_known_bad = about.iter().any(|finding| matches!(finding.cause, "no-way" | "endpoint-in-tunnel"));
         about.extend(handshake::judge(facts, peer, way_is_known_bad || broken));

@@ -3,6 +3,7 @@
 #![allow(missing_docs)]
 
 mod lab;
+mod leak;
 mod trouble;
 
 use lab::{KERNTUN, Lab, firewall, installed, said, sh};

@@ -1,14 +1,14 @@
 //! Surroundings in which a tunnel must come up and, above all, go down whole.
 
 use super::lab::{KERNTUN, Lab, firewall, installed, said, sh};
-use super::{ADDRESS, a_config, b_config, until, until_the_socket_is_gone};
+use super::{ADDRESS, a_config, until, until_the_socket_is_gone};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-const EVERYTHING: &str = "AllowedIPs = 0.0.0.0/0, ::/0";
+pub(crate) const EVERYTHING: &str = "AllowedIPs = 0.0.0.0/0, ::/0";
 const INSIDE: &str = "AllowedIPs = 10.9.0.0/24, 10.77.0.0/16";
 const RESOLVERS: [&str; 2] = ["resolvconf", "resolvectl"];
 
@@ -18,21 +18,21 @@ fn broken_pipe() -> std::io::PipeWriter {
 }
 
 /// A program in the lab's directory, which is to be searched first.
-fn fake(lab: &Lab, program: &str, script: &str) {
+pub(crate) fn fake(lab: &Lab, program: &str, script: &str) {
     let file = lab.directory.join(program);
     fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
 }
 
 /// Runs the program in `a` with the lab's own programs.
-fn with_fakes(lab: &Lab, arguments: &[&str]) -> Command {
+pub(crate) fn with_fakes(lab: &Lab, arguments: &[&str]) -> Command {
     let mut command = lab.command("a", KERNTUN);
     let tools = format!("{}:{}", lab.directory.display(), std::env::var("PATH").unwrap());
     command.args(arguments).env("PATH", tools);
     command
 }
 
-fn marks_are_allowed(lab: &Lab) {
+pub(crate) fn marks_are_allowed(lab: &Lab) {
     lab.sh("a", "echo 1 > /proc/sys/net/ipv4/conf/all/src_valid_mark").good();
 }
 
@@ -336,54 +336,6 @@ fn each_tunnel_takes_its_own_rules_down() {
         assert!(left == 1 && rules.contains("lookup 51821") && !rules.contains("lookup 51820"), "{rules}");
         lab.kerntun("a", &["down", &paths[1]]).good();
         assert_eq!(before, lab.state("a"));
-    }
-}
-
-#[test]
-fn diagnose_sees_that_policy_rules_were_removed() {
-    let test = "diagnose_sees_that_policy_rules_were_removed";
-    let Some(lab) = Lab::new(test) else { return };
-    if !installed(test, "nft") {
-        return;
-    }
-    let name = lab.tunnel("a");
-    let path = lab.write("a", &a_config(ADDRESS, EVERYTHING));
-    lab.kerntun("b", &["up", &lab.write("b", &b_config())]).good();
-    // What `up` made, what somebody removes of it, and what is then said to be gone; the firewall alone tells of no harm.
-    let (rule, exception) = ("not fwmark 51820 table 51820", "table main suppress_prefixlength 0");
-    let route = format!("default dev {name} table 51820");
-    for (remove, gone) in [
-        ("nft flush ruleset".to_owned(), vec![]),
-        (format!("ip -4 rule del {rule}"), vec![("IPv4", rule)]),
-        (format!("ip -6 rule del {rule}; nft flush ruleset"), vec![("IPv6", rule)]),
-        (format!("ip -6 rule del {exception}"), vec![("IPv6", exception)]),
-        (format!("ip -6 rule del {exception}; nft flush ruleset"), vec![]),
-        (format!("ip -4 route del {route}"), vec![("IPv4", "table 51820")]),
-        (
-            // All that is foreign to some other manager of the network.
-            format!("for family in -4 -6; do ip $family rule del {rule}; ip $family rule del {exception}; done"),
-            vec![("IPv4", exception), ("IPv6", rule)],
-        ),
-        // Another order that somebody made himself, with which all goes into the tunnel, too.
-        (format!("ip -4 rule add pref 99 not fwmark 51820 uidrange 0-9 table 51820; ip -4 rule del {rule}"), vec![]),
-    ] {
-        lab.kerntun("a", &["up", &path]).good();
-        lab.sh("a", "ping -c 1 -W 10 10.9.0.2").good();
-        lab.kerntun("a", &["diagnose", &name]).good();
-        lab.sh("a", &remove).good();
-        let said = lab.kerntun("a", &["diagnose", &name]);
-        assert_eq!(said.code, Some(i32::from(!gone.is_empty())), "{remove}\n{}", said.out);
-        let findings: Vec<&str> = said.out.lines().filter(|line| line.contains("gone: ")).collect();
-        assert_eq!(findings.len(), gone.len(), "{remove}\n{}", said.out);
-        for (family, what) in gone {
-            assert!(findings.iter().any(|line| line.contains(family) && line.contains(what)), "{remove}\n{}", said.out);
-        }
-        assert_eq!(said.out.contains("nothing wrong"), findings.is_empty(), "{}", said.out);
-        // What diagnose advises.
-        lab.kerntun("a", &["down", &path]).good();
-        // An exception without its rule could be another tunnel's, and stays.
-        lab.sh("a", &format!("ip rule del pref 99; ip rule del {exception}; ip -6 rule del {exception}"));
-        until_the_socket_is_gone(&lab);
     }
 }
 

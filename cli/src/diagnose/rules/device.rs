@@ -46,11 +46,15 @@ fn state(facts: &Facts) -> Vec<Finding> {
     let name = &facts.interface;
     let mut findings = Vec::new();
     if !link.up {
-        findings.push(
-            Finding::problem("interface-down", "the interface is switched off")
-                .whose("this side")
-                .next(format!("ip link set up dev {name}")),
-        );
+        let mut allowed = facts.peers.iter().flat_map(|peer| &peer.allowed_ips);
+        let next = match facts.fwmark != 0 && allowed.any(|prefix| prefix.prefix() == 0) {
+            true => {
+                format!("kerntun down {name}, then kerntun up {name}: 'ip link set up' does not bring its routes back")
+            }
+            false => format!("ip link set up dev {name}"),
+        };
+        findings
+            .push(Finding::problem("interface-down", "the interface is switched off").whose("this side").next(next));
     }
     if !link.has_address {
         findings.push(

@@ -1,7 +1,7 @@
 //! Every cause on facts made for it: recognised, blamed on the right side, and nothing else claimed.
 
 use super::*;
-use crate::diagnose::facts::{Counters, FileFacts, FilePeer, Gone, LinkFacts, Named, Way};
+use crate::diagnose::facts::{Counters, FileFacts, FilePeer, Gone, Ipv6, LinkFacts, Named, Undone, Way};
 use crate::netlink::rule::Rule;
 use kerntun_config::AllowedIp;
 
@@ -25,7 +25,7 @@ fn healthy() -> Facts {
         public_key: Some("OWN".to_owned()),
         listen_port: 51820,
         fwmark: 0,
-        link: Some(LinkFacts { up: true, mtu: 1420, has_address: true }),
+        link: Some(LinkFacts { up: true, mtu: 1420, has_address: true, ipv6: Ipv6::On }),
         counters: counters(&[("clock.greatest_stamp", "1799999970"), ("up", "yes")]),
         peers: vec![PeerFacts {
             key: "PEER".to_owned(),
@@ -252,25 +252,71 @@ fn prefixes_of_two_networks() {
     assert!(problem(&facts, "route-missing").next[0].contains("ip route add 192.168.1.0/24 dev wg0"));
 }
 
+/// A default route of which something is gone.
+fn undone(default: &str, gone: Vec<Gone>) -> Vec<Undone> {
+    vec![Undone { prefix: prefix(default), gone, certain: true }]
+}
+
+/// The only note.
+fn note(facts: &Facts, cause: &str) -> Finding {
+    assert_eq!(causes(facts), [""; 0]);
+    let notes: Vec<_> = judge(facts).into_iter().filter(|finding| finding.cause != "healthy").collect();
+    assert_eq!(notes.iter().map(|finding| finding.cause).collect::<Vec<_>>(), [cause], "{notes:#?}");
+    notes.into_iter().next().unwrap()
+}
+
 #[test]
 fn policy_routing_that_somebody_removed() {
     let mut facts = healthy();
-    let (rule, exception) = (Gone::Rule(Rule::Unmarked(51_820)), Gone::Rule(Rule::MainWithoutDefault));
-    facts.peers[0].undone = vec![(prefix("0.0.0.0/0"), vec![Gone::Route(51_820), rule])];
+    let (route, rule) = (Gone::Route(51_820), Gone::Rule(Rule::Unmarked(51_820)));
+    facts.peers[0].undone = undone("0.0.0.0/0", vec![route, rule]);
     let finding = problem(&facts, "policy-routing-gone");
     assert!(finding.what.contains(
         "for IPv4 the route '0.0.0.0/0 dev wg0 table 51820' and the rule 'not fwmark 51820 table 51820' are gone"
     ));
     assert!(finding.what.ends_with("past the tunnel and in clear") && finding.next[0].contains("kerntun up wg0"));
-    // Without the exception only, nothing leaks.
-    facts.peers[0].undone = vec![(prefix("::/0"), vec![exception])];
-    let finding = problem(&facts, "policy-routing-gone");
+    assert!(finding.whose.contains("networkd") && !finding.whose.contains("wg-quick"), "{finding:?}");
+    // Without the exception only, nothing leaks, and some do without it on purpose.
+    facts.peers[0].undone = undone("::/0", vec![Gone::Rule(Rule::MainWithoutDefault)]);
+    let finding = note(&facts, "policy-routing-gone");
     assert!(finding.what.contains("for IPv6 the rule 'table main suppress_prefixlength 0' is gone"), "{finding:?}");
-    assert!(finding.what.ends_with("go into the tunnel too"), "{finding:?}");
+    assert!(finding.what.ends_with("go into the tunnel too") && finding.whose.contains("wg-quick"), "{finding:?}");
+    // A route that may be somebody's own.
+    facts.peers[0].undone = vec![Undone { certain: false, ..undone("0.0.0.0/0", vec![rule]).remove(0) }];
+    let finding = note(&facts, "policy-routing-gone");
+    assert!(finding.what.contains("are led into the tunnel in another way, they leave past it"), "{finding:?}");
+}
+
+#[test]
+fn routes_that_the_kernel_removed() {
+    let mut facts = healthy();
+    (facts.fwmark, facts.peers[0].allowed_ips) = (51_820, vec![prefix("::/0")]);
+    let (route, rule) = (Gone::Route(51_820), Gone::Rule(Rule::Unmarked(51_820)));
+    facts.peers[0].undone = undone("::/0", vec![route]);
+    facts.link.as_mut().unwrap().ipv6 = Ipv6::OffHere;
+    let finding = problem(&facts, "policy-routing-gone");
+    assert!(finding.whose.contains("switched IPv6 off") && finding.next[0].contains("conf.wg0.disable_ipv6"));
+    // It removes no rules.
+    facts.peers[0].undone = undone("::/0", vec![route, rule]);
+    assert!(problem(&facts, "policy-routing-gone").whose.contains("networkd"));
+    // Without IPv6 anywhere, none gets past the tunnel.
+    facts.link.as_mut().unwrap().ipv6 = Ipv6::Off;
+    assert_eq!(causes(&facts), [""; 0]);
+    facts.peers[0].undone = undone("0.0.0.0/0", vec![route]);
+    problem(&facts, "policy-routing-gone");
+    // Nor are routes left, or do they come back, when the interface is switched off.
+    facts.link = Some(LinkFacts { up: false, mtu: 1420, has_address: true, ipv6: Ipv6::On });
+    let findings = judge(&facts);
+    assert_eq!(causes(&facts), ["interface-down", "policy-routing-gone"]);
+    assert!(findings[0].next[0].contains("kerntun up wg0"), "{findings:#?}");
+    assert!(findings[1].whose.contains("switched the interface off"), "{findings:#?}");
+    assert!(!findings[1].next.iter().any(|next| next.contains("networkd")), "{findings:#?}");
+    facts.fwmark = 0;
+    assert_eq!(judge(&facts)[0].next, ["ip link set up dev wg0"]);
 }
 
 fn file(peers: Vec<FilePeer>) -> Option<FileFacts> {
-    Some(FileFacts { path: "wg0.conf".to_owned(), errors: 0, public_key: Some("OWN".to_owned()), peers })
+    Some(FileFacts { path: "wg0.conf".to_owned(), public_key: Some("OWN".to_owned()), peers, ..FileFacts::default() })
 }
 
 fn file_peer(key: &str) -> FilePeer {

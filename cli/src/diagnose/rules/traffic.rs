@@ -1,10 +1,8 @@
 //! Packets in the tunnel: which peer they belong to, and what was wrong with those that came.
 
-use super::super::facts::{Facts, Gone, PeerFacts};
+use super::super::facts::{Facts, PeerFacts};
 use super::super::finding::Finding;
 use super::count;
-use crate::netlink::rule::Rule;
-use crate::plan::family;
 
 /// So many of these are more than the odd stray packet.
 const MANY: u64 = 10;
@@ -13,7 +11,6 @@ pub(super) fn judge(facts: &Facts, peer: &PeerFacts) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(no_allowed_ips(facts, peer));
     findings.extend(astray(facts, peer));
-    findings.extend(undone(facts, peer));
     findings.extend(wrong_source(facts, peer));
     findings.extend(damaged(peer));
     findings.extend(staged(peer));
@@ -54,38 +51,6 @@ fn astray(facts: &Facts, peer: &PeerFacts) -> Vec<Finding> {
         .next(format!("ip route add {prefix} dev {}, or 'kerntun up', which adds the routes", facts.interface)),
     };
     peer.astray.iter().map(finding).collect()
-}
-
-/// Somebody removed what leads a default route into the tunnel.
-fn undone(facts: &Facts, peer: &PeerFacts) -> Vec<Finding> {
-    let name = &facts.interface;
-    let finding = |(prefix, gone): &(kerntun_config::AllowedIp, Vec<Gone>)| {
-        let family = family(prefix.ip());
-        let words: Vec<String> = gone
-            .iter()
-            .map(|gone| match gone {
-                Gone::Route(table) => format!("the route '{prefix} dev {name} table {table}'"),
-                Gone::Rule(rule) => format!("the rule '{rule}'"),
-            })
-            .collect();
-        let (are, words) = (if words.len() == 1 { "is" } else { "are" }, words.join(" and "));
-        let effect = if gone == &[Gone::Rule(Rule::MainWithoutDefault)] {
-            "packets to networks that this machine reaches by itself go into the tunnel too"
-        } else {
-            "packets leave by the ordinary routes, past the tunnel and in clear"
-        };
-        Finding::problem(
-            "policy-routing-gone",
-            format!("{prefix} is in the peer's allowed ips, but for {family} {words} {are} gone: {effect}"),
-        )
-        .whose("whatever removed that on this machine: systemd-networkd by default removes what it did not make itself")
-        .next(format!("put it back: kerntun down {name}, then kerntun up {name}"))
-        .next(
-            "where systemd-networkd runs, write 'ManageForeignRoutingPolicyRules=no' and 'ManageForeignRoutes=no' under [Network] in \
-             /etc/systemd/networkd.conf.d/tunnels.conf, so that it does not happen again",
-        )
-    };
-    peer.undone.iter().map(finding).collect()
 }
 
 fn wrong_source(facts: &Facts, peer: &PeerFacts) -> Option<Finding> {
