@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::UdpSocket;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,7 +40,7 @@ impl Lab {
         let name = format!("ktc{:x}{number}", std::process::id() % 0xffff);
         let directory = std::env::temp_dir().join(&name);
         fs::create_dir(&directory).unwrap();
-        fs::set_permissions(&directory, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        fs::set_permissions(&directory, PermissionsExt::from_mode(0o700)).unwrap();
         let lab = Self { name, directory };
         for side in ["a", "b"] {
             let added = Command::new("ip").args(["netns", "add", &lab.namespace(side)]).output();
@@ -69,6 +70,27 @@ impl Lab {
         Some(lab)
     }
 
+    /// The same where these programs are installed.
+    pub(crate) fn with(test: &str, programs: &[&str]) -> Option<Self> {
+        Self::new(test).filter(|_| programs.iter().all(|program| installed(test, program)))
+    }
+
+    /// The same where there is what `up` makes its firewall with.
+    pub(crate) fn with_firewall(test: &str) -> Option<Self> {
+        Self::new(test).filter(|_| firewall(test))
+    }
+
+    /// The same for tunnels that everything of `a` goes into, with the switch on that such a tunnel leaves on.
+    pub(crate) fn for_everything(test: &str) -> Option<Self> {
+        let lab = Self::with_firewall(test)?;
+        lab.allow_marks();
+        Some(lab)
+    }
+
+    pub(crate) fn allow_marks(&self) {
+        self.sh("a", "echo 1 > /proc/sys/net/ipv4/conf/all/src_valid_mark").good();
+    }
+
     /// The name of a tunnel of one side. The configuration sockets of all namespaces lie in one directory, so names of
     /// different tests must differ.
     pub(crate) fn tunnel(&self, side: &str) -> String {
@@ -93,6 +115,22 @@ impl Lab {
         said(self.command(side, KERNTUN).args(arguments).output().unwrap())
     }
 
+    /// A program in the lab's directory, for [`Lab::with_fakes`].
+    pub(crate) fn fake(&self, program: &str, script: &str) -> PathBuf {
+        let file = self.directory.join(program);
+        fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+        file
+    }
+
+    /// The program under test within `a`, where the lab's directory is searched first for programs.
+    pub(crate) fn with_fakes(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command("a", KERNTUN);
+        let tools = format!("{}:{}", self.directory.display(), std::env::var("PATH").unwrap());
+        command.args(arguments).env("PATH", tools);
+        command
+    }
+
     /// Runs the program under test within `a`, where these programs are not installed.
     pub(crate) fn without(&self, programs: &[&str], arguments: &[&str]) -> Said {
         // A device is nothing that can be run. What a link leads to may be covered already.
@@ -115,7 +153,7 @@ impl Lab {
     pub(crate) fn write(&self, side: &str, text: &str) -> String {
         let path = self.directory.join(format!("{}.conf", self.tunnel(side)));
         fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
         path.display().to_string()
     }
 
@@ -181,7 +219,7 @@ pub(crate) fn installed(test: &str, program: &str) -> bool {
 }
 
 /// Whether there is what `up` makes its firewall with; says so when not.
-pub(crate) fn firewall(test: &str) -> bool {
+fn firewall(test: &str) -> bool {
     let found = sh("command -v nft || command -v iptables-restore && command -v ip6tables-restore").code == Some(0);
     if !found {
         println!("SKIPPED: {test} needs nft or iptables");

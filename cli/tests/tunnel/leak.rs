@@ -1,17 +1,11 @@
 //! What `diagnose` says when something of what leads everything into a tunnel is gone, and when nothing is.
 
-use super::lab::{KERNTUN, Lab, installed, said, sh};
-use super::trouble::{EVERYTHING, with_fakes};
-use super::{ADDRESS, a_config, b_config, until_the_socket_is_gone};
+use super::lab::{KERNTUN, Lab, said, sh};
+use super::{ADDRESS, EVERYTHING, a_config, b_config, until_the_socket_is_gone};
 use std::os::unix::fs::symlink;
 
 const RULE: &str = "not fwmark 51820 table 51820";
 const EXCEPTION: &str = "table main suppress_prefixlength 0";
-
-/// A lab in which policy routing can be looked at.
-fn lab(test: &str) -> Option<Lab> {
-    Lab::new(test).filter(|_| installed(test, "nft"))
-}
 
 /// The lines on what is gone.
 fn gone(out: &str) -> Vec<&str> {
@@ -20,7 +14,7 @@ fn gone(out: &str) -> Vec<&str> {
 
 #[test]
 fn diagnose_sees_that_policy_rules_were_removed() {
-    let Some(lab) = lab("diagnose_sees_that_policy_rules_were_removed") else { return };
+    let Some(lab) = Lab::with("diagnose_sees_that_policy_rules_were_removed", &["nft"]) else { return };
     let name = lab.tunnel("a");
     let path = lab.write("a", &a_config(ADDRESS, EVERYTHING));
     lab.kerntun("b", &["up", &lab.write("b", &b_config())]).good();
@@ -66,7 +60,7 @@ fn diagnose_sees_that_policy_rules_were_removed() {
 
 #[test]
 fn a_table_of_ones_own() {
-    let Some(lab) = lab("a_table_of_ones_own") else { return };
+    let Some(lab) = Lab::with("a_table_of_ones_own", &["nft"]) else { return };
     let name = lab.tunnel("a");
     for (lines, remove, elsewhere, here) in [
         // Somebody leads packets there himself, perhaps only sometimes.
@@ -93,7 +87,7 @@ fn a_table_of_ones_own() {
 
 #[test]
 fn routes_that_the_kernel_removes() {
-    let Some(lab) = lab("routes_that_the_kernel_removes") else { return };
+    let Some(lab) = Lab::with("routes_that_the_kernel_removes", &["nft"]) else { return };
     let name = lab.tunnel("a");
     let path = lab.write("a", &a_config(ADDRESS, EVERYTHING));
     let diagnose = || lab.kerntun("a", &["diagnose", &name]);
@@ -122,16 +116,11 @@ fn routes_that_the_kernel_removes() {
 
 #[test]
 fn looking_changes_nothing() {
-    let test = "looking_changes_nothing";
-    let Some(lab) = lab(test) else { return };
-    let programs = ["iptables-save", "ip6tables-save"];
-    for program in programs {
-        let legacy = program.replace("-save", "-legacy-save");
-        if !installed(test, &legacy) {
-            return;
-        }
+    let programs = ["nft", "iptables-legacy-save", "ip6tables-legacy-save"];
+    let Some(lab) = Lab::with("looking_changes_nothing", &programs) else { return };
+    for legacy in &programs[1..] {
         let file = sh(&format!("command -v {legacy}")).good().out;
-        symlink(file.trim(), lab.directory.join(program)).unwrap();
+        symlink(file.trim(), lab.directory.join(legacy.replace("-legacy", ""))).unwrap();
     }
     let path = lab.write("a", &a_config(ADDRESS, EVERYTHING));
     lab.kerntun("a", &["up", &path]).good();
@@ -139,7 +128,7 @@ fn looking_changes_nothing() {
     // Tables that this namespace has because somebody asked for one.
     let tables = || lab.sh("a", "cat /proc/net/ip_tables_names /proc/net/ip6_tables_names").out;
     let before = tables();
-    let said = said(with_fakes(&lab, &["diagnose", &lab.tunnel("a")]).output().unwrap());
+    let said = said(lab.with_fakes(&["diagnose", &lab.tunnel("a")]).output().unwrap());
     assert!(said.out.starts_with("interface: "), "{}{}", said.out, said.err);
     assert_eq!(before, tables());
 }

@@ -6,7 +6,7 @@ mod lab;
 mod leak;
 mod trouble;
 
-use lab::{KERNTUN, Lab, firewall, installed, said, sh};
+use lab::{KERNTUN, Lab, installed, said, sh};
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -39,6 +39,7 @@ fn b_config() -> String {
 }
 
 const ADDRESS: &str = "Address = 10.9.0.1/24, fd09::1/64";
+const EVERYTHING: &str = "AllowedIPs = 0.0.0.0/0, ::/0";
 
 #[test]
 fn up_and_down_leave_nothing_behind() {
@@ -81,23 +82,11 @@ fn up_and_down_leave_nothing_behind() {
 
 #[test]
 fn a_failure_at_any_step_leaves_nothing_behind() {
-    let test = "a_failure_at_any_step_leaves_nothing_behind";
-    let Some(lab) = Lab::new(test) else { return };
-    if !firewall(test) {
-        return;
-    }
-    let fake = |program: &str, script: &str| {
-        let file = lab.directory.join(program);
-        fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        file
-    };
-    let tools = format!("{}:{}", lab.directory.display(), std::env::var("PATH").unwrap());
+    let Some(lab) = Lab::with_firewall("a_failure_at_any_step_leaves_nothing_behind") else { return };
     let _taken = lab.bind("a", 51888);
-    let everything = "AllowedIPs = 0.0.0.0/0, ::/0";
     let inside = "AllowedIPs = 10.77.0.0/16";
     let plain = a_config(ADDRESS, inside);
-    let with = |line: &str| a_config(&format!("{ADDRESS}\n{line}"), everything);
+    let with = |line: &str| a_config(&format!("{ADDRESS}\n{line}"), EVERYTHING);
     let nowhere = plain.replace("192.0.2.2:51999", "no-such-host.invalid:1");
     let conflict = "ip route add 10.77.0.0/16 via 192.0.2.2";
     for (config, setup, cleanup, words) in [
@@ -114,7 +103,7 @@ fn a_failure_at_any_step_leaves_nothing_behind() {
         (with("PostUp = ip link delete %i && false"), "", "", "PostUp: "),
     ] {
         let program = match setup {
-            "resolvconf" | "nft" => Some(fake(setup, "cat > /dev/null; test $1 = -d")),
+            "resolvconf" | "nft" => Some(lab.fake(setup, "cat > /dev/null; test $1 = -d")),
             _ => {
                 lab.sh("a", setup).good();
                 None
@@ -122,7 +111,7 @@ fn a_failure_at_any_step_leaves_nothing_behind() {
         };
         let before = lab.state("a");
         let path = lab.write("a", &config);
-        let said = said(lab.command("a", KERNTUN).args(["up", &path]).env("PATH", &tools).output().unwrap());
+        let said = said(lab.with_fakes(&["up", &path]).output().unwrap());
         let said = said.bad(1, words);
         assert!(!said.err.contains("left behind"), "{}", said.err);
         program.iter().for_each(|file| fs::remove_file(file).unwrap());
@@ -134,11 +123,7 @@ fn a_failure_at_any_step_leaves_nothing_behind() {
 
 #[test]
 fn an_interrupt_undoes() {
-    let test = "an_interrupt_undoes";
-    let Some(lab) = Lab::new(test) else { return };
-    if !firewall(test) {
-        return;
-    }
+    let Some(lab) = Lab::with_firewall("an_interrupt_undoes") else { return };
     let before = lab.state("a");
     let mark = lab.directory.join("reached");
     // A terminal sends its signal to all in the foreground, so the hook ends too; others send theirs to us alone, and
@@ -159,11 +144,7 @@ fn an_interrupt_undoes() {
 
 #[test]
 fn a_default_route_carries_everything_but_the_tunnel_itself() {
-    let test = "a_default_route_carries_everything_but_the_tunnel_itself";
-    let Some(lab) = Lab::new(test) else { return };
-    if !installed(test, "nft") {
-        return;
-    }
+    let Some(lab) = Lab::with("a_default_route_carries_everything_but_the_tunnel_itself", &["nft"]) else { return };
     let before = lab.state("a");
     // Addresses "of the internet" on b, to which anything but WireGuard is dropped on the cable; a strict reverse path.
     lab.sh(
@@ -177,7 +158,7 @@ fn a_default_route_carries_everything_but_the_tunnel_itself() {
     lab.sh("a", "echo 1 > /proc/sys/net/ipv4/conf/all/rp_filter; echo 1 > /proc/sys/net/ipv4/conf/cable/rp_filter")
         .good();
     assert!(!lab.reaches("a", "203.0.113.1"), "without the tunnel nothing gets through");
-    let a = lab.write("a", &a_config(ADDRESS, "AllowedIPs = 0.0.0.0/0, ::/0"));
+    let a = lab.write("a", &a_config(ADDRESS, EVERYTHING));
     let b = lab.write("b", &b_config());
     lab.kerntun("b", &["up", &b]).good();
     lab.kerntun("a", &["up", &a]).good();
@@ -202,18 +183,13 @@ fn a_default_route_carries_everything_but_the_tunnel_itself() {
 
 #[test]
 fn down_cleans_up_after_a_killed_daemon() {
-    let test = "down_cleans_up_after_a_killed_daemon";
-    let Some(lab) = Lab::new(test) else { return };
-    if !firewall(test) {
-        return;
-    }
-    lab.sh("a", "echo 1 > /proc/sys/net/ipv4/conf/all/src_valid_mark").good();
+    let Some(lab) = Lab::for_everything("down_cleans_up_after_a_killed_daemon") else { return };
     // Another tunnel with a default route, whose rules are none of our business.
     lab.sh("a", "ip rule add not fwmark 99 table 99; ip rule add table main suppress_prefixlength 0").good();
     let before = lab.state("a");
     let gone = lab.directory.join("gone");
     let hook = format!("PostDown = touch {}", gone.display());
-    let path = lab.write("a", &a_config(&format!("{ADDRESS}\n{hook}"), "AllowedIPs = 0.0.0.0/0, ::/0"));
+    let path = lab.write("a", &a_config(&format!("{ADDRESS}\n{hook}"), EVERYTHING));
     lab.kerntun("a", &["up", &path]).good();
     // And one that came up later.
     let (add, remove) = ("ip rule add not fwmark 98 table 98", "ip rule del not fwmark 98 table 98");
@@ -231,12 +207,8 @@ fn down_cleans_up_after_a_killed_daemon() {
 
 #[test]
 fn each_takes_down_what_wg_quick_or_we_put_up() {
-    let test = "each_takes_down_what_wg_quick_or_we_put_up";
-    let Some(lab) = Lab::new(test) else { return };
-    if !installed(test, "wg-quick") {
-        return;
-    }
-    lab.sh("a", "echo 1 > /proc/sys/net/ipv4/conf/all/src_valid_mark").good();
+    let Some(lab) = Lab::with("each_takes_down_what_wg_quick_or_we_put_up", &["wg-quick"]) else { return };
+    lab.allow_marks();
     let before = lab.state("a");
     let path =
         lab.write("a", &a_config(ADDRESS, "AllowedIPs = 0.0.0.0/0, ::/0, 10.9.0.0/16, 10.77.1.0/24, 10.77.0.0/16"));
@@ -273,10 +245,7 @@ fn each_takes_down_what_wg_quick_or_we_put_up() {
 
 #[test]
 fn the_running_state_is_saved() {
-    let Some(lab) = Lab::new("the_running_state_is_saved") else { return };
-    if !installed("the_running_state_is_saved", "wg") {
-        return;
-    }
+    let Some(lab) = Lab::with("the_running_state_is_saved", &["wg"]) else { return };
     let path = lab.write("a", &a_config(&format!("{ADDRESS}\nSaveConfig = true"), "AllowedIPs = 10.9.0.0/24"));
     lab.kerntun("a", &["up", &path]).good();
     let name = lab.tunnel("a");
@@ -407,14 +376,11 @@ fn until(what: &str, happened: impl Fn() -> bool) {
 fn name_servers_through_resolvconf() {
     let Some(lab) = Lab::new("name_servers_through_resolvconf") else { return };
     let log = lab.directory.join("log");
-    let fake = lab.directory.join("resolvconf");
-    fs::write(&fake, format!("#!/bin/sh\necho \"$@\" >> {0}; test $1 = -d || cat >> {0}\n", log.display())).unwrap();
-    fs::set_permissions(&fake, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let tools = format!("{}:{}", lab.directory.display(), std::env::var("PATH").unwrap());
+    lab.fake("resolvconf", &format!("echo \"$@\" >> {0}; test $1 = -d || cat >> {0}", log.display()));
     let path =
         lab.write("a", &a_config(&format!("{ADDRESS}\nDNS = 10.9.0.9, lan, fd09::9"), "AllowedIPs = 10.9.0.0/24"));
     for what in ["up", "down"] {
-        said(lab.command("a", KERNTUN).args([what, &path]).env("PATH", &tools).output().unwrap()).good();
+        said(lab.with_fakes(&[what, &path]).output().unwrap()).good();
     }
     let log = fs::read_to_string(log).unwrap();
     let lines: Vec<&str> = log.lines().collect();
@@ -427,13 +393,9 @@ fn name_servers_through_resolvconf() {
 
 #[test]
 fn the_firewall_without_nft() {
-    let test = "the_firewall_without_nft";
-    let Some(lab) = Lab::new(test) else { return };
     let programs = ["iptables-save", "iptables-restore", "ip6tables-save", "ip6tables-restore"];
-    if !programs.iter().all(|program| installed(test, program)) {
-        return;
-    }
-    let path = lab.write("a", &a_config(ADDRESS, "AllowedIPs = 0.0.0.0/0, ::/0"));
+    let Some(lab) = Lab::with("the_firewall_without_nft", &programs) else { return };
+    let path = lab.write("a", &a_config(ADDRESS, EVERYTHING));
     let run = |what: &str| lab.without(&["nft"], &[what, &path]);
     let rules = || lab.sh("a", "iptables-save; ip6tables-save").good().out.matches("wg-quick(8) rule for").count();
     run("up").good();

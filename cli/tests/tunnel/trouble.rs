@@ -1,14 +1,13 @@
 //! Surroundings in which a tunnel must come up and, above all, go down whole.
 
-use super::lab::{KERNTUN, Lab, firewall, installed, said, sh};
-use super::{ADDRESS, a_config, until, until_the_socket_is_gone};
+use super::lab::{KERNTUN, Lab, installed, said, sh};
+use super::{ADDRESS, EVERYTHING, a_config, until, until_the_socket_is_gone};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-pub(crate) const EVERYTHING: &str = "AllowedIPs = 0.0.0.0/0, ::/0";
 const INSIDE: &str = "AllowedIPs = 10.9.0.0/24, 10.77.0.0/16";
 const RESOLVERS: [&str; 2] = ["resolvconf", "resolvectl"];
 
@@ -17,33 +16,14 @@ fn broken_pipe() -> std::io::PipeWriter {
     std::io::pipe().unwrap().1
 }
 
-/// A program in the lab's directory, which is to be searched first.
-pub(crate) fn fake(lab: &Lab, program: &str, script: &str) {
-    let file = lab.directory.join(program);
-    fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
-}
-
-/// Runs the program in `a` with the lab's own programs.
-pub(crate) fn with_fakes(lab: &Lab, arguments: &[&str]) -> Command {
-    let mut command = lab.command("a", KERNTUN);
-    let tools = format!("{}:{}", lab.directory.display(), std::env::var("PATH").unwrap());
-    command.args(arguments).env("PATH", tools);
-    command
-}
-
-pub(crate) fn marks_are_allowed(lab: &Lab) {
-    lab.sh("a", "echo 1 > /proc/sys/net/ipv4/conf/all/src_valid_mark").good();
+/// Configurations of two tunnels of `a` that everything of IPv4 goes into.
+fn two_for_everything(lab: &Lab) -> [String; 2] {
+    ["a", "c"].map(|side| lab.write(side, &a_config("Address = 10.9.0.1/24", "AllowedIPs = 0.0.0.0/0")))
 }
 
 #[test]
 fn nobody_listens() {
-    let test = "nobody_listens";
-    let Some(lab) = Lab::new(test) else { return };
-    if !firewall(test) {
-        return;
-    }
-    marks_are_allowed(&lab);
+    let Some(lab) = Lab::for_everything("nobody_listens") else { return };
     let before = lab.state("a");
     let deaf =
         |arguments: &[&str]| said(lab.command("a", KERNTUN).args(arguments).stderr(broken_pipe()).output().unwrap());
@@ -75,15 +55,10 @@ fn nobody_listens() {
 
 #[test]
 fn a_file_that_was_broken_since() {
-    let test = "a_file_that_was_broken_since";
-    let Some(lab) = Lab::new(test) else { return };
-    if !firewall(test) {
-        return;
-    }
-    marks_are_allowed(&lab);
+    let Some(lab) = Lab::for_everything("a_file_that_was_broken_since") else { return };
     let before = lab.state("a");
     let log = lab.directory.join("log");
-    fake(&lab, "resolvconf", &format!("cat > /dev/null; echo $1 >> {}", log.display()));
+    lab.fake("resolvconf", &format!("cat > /dev/null; echo $1 >> {}", log.display()));
     let hooks = format!("PreDown = echo pre-down %i >> {0}\nPostDown = echo post-down %i >> {0}", log.display());
     let text = a_config(&format!("{ADDRESS}\nSaveConfig = true\nDNS = 10.9.0.9\n{hooks}"), EVERYTHING);
     // In the second case not even DNS can be read, in the third the daemon is dead.
@@ -93,14 +68,14 @@ fn a_file_that_was_broken_since() {
         ("PublicKey = ", "PublicKey = nonsense", true),
     ] {
         let path = lab.write("a", &text);
-        said(with_fakes(&lab, &["up", &path]).output().unwrap()).good();
+        said(lab.with_fakes(&["up", &path]).output().unwrap()).good();
         if kill {
             lab.kill_daemon("a");
         }
         let broken = text.replace(good, broken);
         lab.write("a", &broken);
         fs::remove_file(&log).unwrap();
-        let said = said(with_fakes(&lab, &["down", &path]).output().unwrap()).bad(1, "was left out");
+        let said = said(lab.with_fakes(&["down", &path]).output().unwrap()).bad(1, "was left out");
         let name = lab.tunnel("a");
         assert_eq!(fs::read_to_string(&log).unwrap(), format!("pre-down {name}\n-d\npost-down {name}\n"));
         assert_eq!(before, lab.state("a"), "{}", said.err);
@@ -114,16 +89,15 @@ fn an_interrupt_does_not_stop_down() {
     let Some(lab) = Lab::new("an_interrupt_does_not_stop_down") else { return };
     let before = lab.state("a");
     let (mark, gone) = (lab.directory.join("reached"), lab.directory.join("gone"));
-    fake(
-        &lab,
+    lab.fake(
         "resolvconf",
         &format!("if test $1 = -a; then cat > /dev/null; else touch {}; sleep 1; fi", mark.display()),
     );
     let lines = format!("{ADDRESS}\nDNS = 10.9.0.9\nPostDown = touch {}", gone.display());
     for signal in ["INT", "TERM", "HUP"] {
         let path = lab.write("a", &a_config(&lines, INSIDE));
-        said(with_fakes(&lab, &["up", &path]).output().unwrap()).good();
-        let mut down = with_fakes(&lab, &["down", &path]);
+        said(lab.with_fakes(&["up", &path]).output().unwrap()).good();
+        let mut down = lab.with_fakes(&["down", &path]);
         let child = down.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         until("the first removal", || mark.exists());
         sh(&format!("kill -{signal} {}", child.id())).good();
@@ -137,11 +111,8 @@ fn an_interrupt_does_not_stop_down() {
 
 #[test]
 fn a_short_path() {
-    let Some(lab) = Lab::new("a_short_path") else { return };
-    if !installed("a_short_path", "nft") {
-        return;
-    }
-    marks_are_allowed(&lab);
+    let Some(lab) = Lab::with("a_short_path", &["nft"]) else { return };
+    lab.allow_marks();
     let before = lab.state("a");
     let path = lab.write("a", &a_config(&format!("{ADDRESS}\nPostUp = command -v nft"), EVERYTHING));
     for (up, down) in [("/usr/sbin:/usr/bin:/sbin:/bin", "/usr/bin:/bin"), ("/usr/bin:/bin", "/usr/bin:/bin")] {
@@ -158,9 +129,9 @@ fn a_short_path() {
 fn name_servers_that_nobody_takes_away() {
     let Some(lab) = Lab::new("name_servers_that_nobody_takes_away") else { return };
     let before = lab.state("a");
-    fake(&lab, "resolvconf", "cat > /dev/null");
+    lab.fake("resolvconf", "cat > /dev/null");
     let path = lab.write("a", &a_config(&format!("{ADDRESS}\nDNS = 10.9.0.9"), INSIDE));
-    said(with_fakes(&lab, &["up", &path]).output().unwrap()).good();
+    said(lab.with_fakes(&["up", &path]).output().unwrap()).good();
     lab.without(&RESOLVERS, &["down", &path]).bad(1, "neither resolvconf nor resolvectl");
     assert_eq!(before, lab.state("a"), "and all else is done");
     until_the_socket_is_gone(&lab);
@@ -174,20 +145,15 @@ fn name_servers_that_were_half_set() {
     let Some(lab) = Lab::new("name_servers_that_were_half_set") else { return };
     let record = lab.directory.join("record");
     let script = format!("if test $1 = -a; then cat > {0}; exit 1; else rm -f {0}; fi", record.display());
-    fake(&lab, "resolvconf", &script);
+    lab.fake("resolvconf", &script);
     let path = lab.write("a", &a_config(&format!("{ADDRESS}\nDNS = 10.9.0.9"), INSIDE));
-    said(with_fakes(&lab, &["up", &path]).output().unwrap()).bad(1, "'resolvconf -a");
+    said(lab.with_fakes(&["up", &path]).output().unwrap()).bad(1, "'resolvconf -a");
     assert!(!record.exists());
 }
 
 #[test]
 fn two_tunnels_with_one_mark() {
-    let test = "two_tunnels_with_one_mark";
-    let Some(lab) = Lab::new(test) else { return };
-    if !firewall(test) {
-        return;
-    }
-    marks_are_allowed(&lab);
+    let Some(lab) = Lab::for_everything("two_tunnels_with_one_mark") else { return };
     let four = lab.write("a", &a_config("Address = 10.9.0.1/24\nFwMark = 77", "AllowedIPs = 0.0.0.0/0"));
     let six = lab.write("c", &a_config("Address = fd09::1/64\nFwMark = 77", "AllowedIPs = ::/0"));
     let rules = |family: &str| lab.sh("a", &format!("ip {family} rule")).good().out;
@@ -210,14 +176,9 @@ fn two_tunnels_with_one_mark() {
 
 #[test]
 fn two_tunnels_at_once() {
-    let test = "two_tunnels_at_once";
-    let Some(lab) = Lab::new(test) else { return };
-    if !firewall(test) {
-        return;
-    }
-    marks_are_allowed(&lab);
+    let Some(lab) = Lab::for_everything("two_tunnels_at_once") else { return };
     let before = lab.state("a");
-    let paths = ["a", "c"].map(|side| lab.write(side, &a_config("Address = 10.9.0.1/24", "AllowedIPs = 0.0.0.0/0")));
+    let paths = two_for_everything(&lab);
     for _ in 0..3 {
         let ups = paths.each_ref().map(|path| {
             let mut up = lab.command("a", KERNTUN);
@@ -240,11 +201,7 @@ fn two_tunnels_at_once() {
 #[test]
 fn a_tunnel_waits_for_its_turn() {
     let test = "a_tunnel_waits_for_its_turn";
-    let Some(lab) = Lab::new(test) else { return };
-    if !installed(test, "flock") || !firewall(test) {
-        return;
-    }
-    marks_are_allowed(&lab);
+    let Some(lab) = Lab::for_everything(test).filter(|_| installed(test, "flock")) else { return };
     let before = lab.state("a");
     let path = lab.write("a", &a_config(ADDRESS, EVERYTHING));
     // In the second case whoever has the turn is killed, in the third nobody waits that long.
@@ -279,20 +236,15 @@ fn a_tunnel_waits_for_its_turn() {
 
 #[test]
 fn a_failure_takes_nothing_from_a_tunnel_that_came_up_meanwhile() {
-    let test = "a_failure_takes_nothing_from_a_tunnel_that_came_up_meanwhile";
-    let Some(lab) = Lab::new(test) else { return };
-    if !installed(test, "nft") {
-        return;
-    }
-    marks_are_allowed(&lab);
+    let Some(lab) = Lab::with("a_failure_takes_nothing_from_a_tunnel_that_came_up_meanwhile", &["nft"]) else { return };
+    lab.allow_marks();
     let before = lab.state("a");
-    let [slow, quick] =
-        ["a", "c"].map(|side| lab.write(side, &a_config("Address = 10.9.0.1/24", "AllowedIPs = 0.0.0.0/0")));
+    let [slow, quick] = two_for_everything(&lab);
     let hang = lab.directory.join("hang");
     fs::write(&hang, "").unwrap();
     let script = format!("test \"$1\" = -f || exit 0; while test -e {}; do sleep 0.1; done; exit 1", hang.display());
-    fake(&lab, "nft", &script);
-    let first = with_fakes(&lab, &["up", &slow]).stderr(Stdio::piped()).spawn().unwrap();
+    lab.fake("nft", &script);
+    let first = lab.with_fakes(&["up", &slow]).stderr(Stdio::piped()).spawn().unwrap();
     until("the first has its rules", || lab.sh("a", "ip rule").out.contains("lookup 51820"));
     let second = lab.command("a", KERNTUN).args(["up", &quick]).stderr(Stdio::piped()).spawn().unwrap();
     until("the second is up", || lab.sh("a", "nft list tables").out.contains(&lab.tunnel("c")));
@@ -313,14 +265,9 @@ fn a_failure_takes_nothing_from_a_tunnel_that_came_up_meanwhile() {
 
 #[test]
 fn each_tunnel_takes_its_own_rules_down() {
-    let test = "each_tunnel_takes_its_own_rules_down";
-    let Some(lab) = Lab::new(test) else { return };
-    if !firewall(test) {
-        return;
-    }
-    marks_are_allowed(&lab);
+    let Some(lab) = Lab::for_everything("each_tunnel_takes_its_own_rules_down") else { return };
     let before = lab.state("a");
-    let paths = ["a", "c"].map(|side| lab.write(side, &a_config("Address = 10.9.0.1/24", "AllowedIPs = 0.0.0.0/0")));
+    let paths = two_for_everything(&lab);
     let exception = "table main suppress_prefixlength 0";
     let without_exceptions = format!("ip rule del {exception} && ip rule del {exception}");
     // Only the second one has an exception; each has one, but the second came up between the two rules of the first.
