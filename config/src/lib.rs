@@ -74,7 +74,7 @@ pub use diagnostic::{Diagnostic, Severity, Snippet};
 pub use endpoint::{Endpoint, EndpointError, Host};
 pub use file::{FILE_MAX, LoadError, check_permissions, load};
 pub use key::{KEY_BASE64_LEN, KEY_HEX_LEN, KEY_LEN, Key, KeyError, PublicKey};
-pub use model::{Config, Interface, Peer, Table};
+pub use model::{Config, Interface, Peer, SYSTEM_TABLES, Table};
 pub use name::{CONFIG_DIR, ConfigPath, ConfigPathError, INTERFACE_NAME_MAX, InterfaceName, NameError};
 pub use parse::{Parsed, Parser, PublicKeyOf};
 pub use text::{Hook, HostName, Scope, ScopedIp, SearchDomain, TableName, TextError};

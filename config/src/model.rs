@@ -45,6 +45,9 @@ pub struct Interface {
     pub post_down: Vec<Hook>,
 }
 
+/// The routing tables that Linux itself looks in for every packet, by number and name (`<linux/rtnetlink.h>`, `rt_class_t`).
+pub const SYSTEM_TABLES: [(u32, &str); 3] = [(253, "default"), (254, "main"), (255, "local")];
+
 /// `Table`: the routing table for routes to the peers' allowed IPs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
 pub enum Table {

@@ -1,6 +1,6 @@
 //! Names of routing tables.
 
-use kerntun_config::TableName;
+use kerntun_config::{SYSTEM_TABLES, TableName};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,16 +9,13 @@ const PLACES: [&str; 3] = ["/etc/iproute2", "/usr/share/iproute2", "/usr/lib/ipr
 
 /// The number of the table of this name, by the names the kernel itself knows and those of `rt_tables`.
 pub(crate) fn number_of(name: &TableName) -> Option<u32> {
-    // <linux/rtnetlink.h>, rt_class_t.
-    match name.as_str() {
-        "default" => return Some(253),
-        "main" => return Some(254),
-        "local" => return Some(255),
-        _ => {}
+    let name = name.as_str();
+    if let Some((number, _)) = SYSTEM_TABLES.iter().find(|(_, known)| *known == name) {
+        return Some(*number);
     }
     PLACES.iter().flat_map(|place| files(Path::new(place))).find_map(|file| {
         let text = fs::read_to_string(file).ok()?;
-        find(&text, name.as_str())
+        find(&text, name)
     })
 }
 
@@ -55,6 +52,8 @@ mod tests {
         assert_eq!(find(text, "play"), Some(101));
         assert_eq!(find(text, "line"), None);
         assert_eq!(find(text, "office"), None);
-        assert_eq!(number_of(&TableName::new("main").unwrap()), Some(254));
+        for (name, number) in [("default", 253), ("main", 254), ("local", 255)] {
+            assert_eq!(number_of(&TableName::new(name).unwrap()), Some(number));
+        }
     }
 }

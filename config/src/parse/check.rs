@@ -2,13 +2,10 @@
 
 use super::{Parsed, Parser, Reader};
 use crate::keyword::Keyword;
-use crate::model::{Interface, Table};
+use crate::model::{Interface, SYSTEM_TABLES, Table};
 
 /// Smallest MTU an IPv6 network has (RFC 8200, 5).
 const IPV6_MTU_MIN: u16 = 1280;
-
-/// The routing tables that Linux itself looks in for every packet (<linux/rtnetlink.h>, `rt_class_t`).
-const SYSTEM_TABLES: [(u32, &str); 3] = [(253, "default"), (254, "main"), (255, "local")];
 
 impl Reader {
     /// Completes the last section, checks the whole, and renders what was found.
