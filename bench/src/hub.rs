@@ -35,7 +35,7 @@ const ON_THE_WAY: usize = 32;
 /// How long all handshakes may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Whoever takes longer to configure the idle peers is not asked for the rest of them.
-const SLOW: Duration = Duration::from_secs(4);
+const SLOW: Duration = Duration::from_secs(10);
 /// Packets of each peer, for each way.
 const EACH: usize = 40;
 /// Bytes of an inner packet: 64 of UDP payload.

@@ -7,6 +7,7 @@ use kerntun_lab::Trouble;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -32,7 +33,7 @@ pub(crate) struct Write {
     #[arg(long, default_value = MAIN)]
     name: String,
 
-    /// A text in Markdown to be included as it is; a page with another name than the usual one has none unless said here
+    /// A text in Markdown to be included as it is [default: bench/notes/NAME.md, if it is there]
     #[arg(long)]
     notes: Option<PathBuf>,
 }
@@ -49,16 +50,19 @@ pub(crate) fn show(args: &Show) -> Result<ExitCode, Trouble> {
 /// Writes the report.
 pub(crate) fn write(args: &Write) -> Result<ExitCode, Trouble> {
     let results = read(&args.file)?;
-    let usual = (args.name == MAIN).then(|| PathBuf::from("bench/notes.md"));
-    let notes = args.notes.clone().or(usual);
-    let text = notes.as_ref().map(|path| fs::read_to_string(path).unwrap_or_default());
+    let notes = args.notes.clone().unwrap_or_else(|| PathBuf::from(format!("bench/notes/{}.md", args.name)));
+    let text = match fs::read_to_string(&notes) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == ErrorKind::NotFound && args.notes.is_none() => None,
+        Err(error) => return Err(Trouble::new(format!("cannot read {}: {error}", notes.display()))),
+    };
     let put = |kind: &str, text: String| {
         let path = args.output.join(format!("{}.{kind}", args.name));
         fs::write(&path, text).map_err(|error| Trouble::new(format!("cannot write {}: {error}", path.display())))?;
         println!("wrote {}", path.display());
         Ok::<_, Trouble>(())
     };
-    put("md", markdown(&results, &args.name, notes.as_deref().zip(text.as_deref())))?;
+    put("md", markdown(&results, &args.name, text.as_deref().map(|text| (&*notes, text))))?;
     put("svg", chart::svg(&results))?;
     results.write(&args.output.join(format!("{}.json", args.name)))?;
     Ok(ExitCode::SUCCESS)
@@ -96,7 +100,7 @@ fn markdown(results: &Results, name: &str, notes: Option<(&Path, &str)>) -> Stri
 }
 
 const ELSEWHERE: &str = "
-How all of it is measured, and what stands in the way, is in [performance.md](performance.md).
+How all of it is measured is in [performance.md](performance.md), and more of what was tried.
 ";
 
 const METHOD: &str = "
@@ -104,16 +108,23 @@ const METHOD: &str = "
 
 Both ends of the tunnel, the generators and the sinks run on this one machine, in two network namespaces joined by a veth pair
 (MTU 1,500; 1,420 inside the tunnel, and on the wire where there is no tunnel). In each round every subject has its turn with
-freshly started processes; each round begins with another one. TCP is one thread per stream and side with blocks of 128 KiB, UDP
-is 64 datagrams per system call, cut apart before the tunnel's interface, so that every datagram is a packet of its own there; the first 400 and
-200 ms do not count. Round trips are 64-byte datagrams, one a millisecond, echoed by a thread that sleeps in between. CPU is the time of all
-processors in which anything ran, senders, receivers and interrupts included. For the path without UDP segmentation offload
-`tx-udp-segmentation` is switched off on the wire: super-packets are then cut before it, and nothing joins them again. Handshakes
-are answered to prepared messages of 512 peers, 16 at a time; as initiator a daemon begins 400, 16 at a time and then one after the
-other, each with the packet that wanted it, which counts as well; who it calls looks for messages every 200 µs, so that nobody has to
-be woken at its expense. A daemon that asks for cookies is shown them, and asking is its own work. A hub gets its packets from one socket, sealed beforehand, one of each of its 10,000 peers in turn, each from an
-address of its own; what it delivers is dropped by the system's first look, or forwarded from each peer to the next. The highest rate is one of sixteen between 10,000 and 600,000 that the generator could keep up; where it
-could not, as the bare wire shows, more may be possible.
+freshly started processes; each round begins with another one. What is disturbed by something else on the machine is measured again at once, three times at most
+(since 30 November 2026).
+
+- TCP is one thread per stream and side with blocks of 128 KiB, counted for two seconds (1.5 before 30 November); the first 400 ms do not count.
+- UDP is 64 datagrams per system call, cut apart before the tunnel's interface, so that every datagram is a packet of its own there; the first 200 ms do not count.
+  The highest rate is one of sixteen between 10,000 and 600,000 that the generator could keep up; where it could not, as the bare wire shows, more may be possible.
+- Round trips are 64-byte datagrams, one a millisecond, echoed by a thread that sleeps in between.
+- CPU is the time of all processors in which anything ran, senders, receivers and interrupts included.
+- For the path without UDP segmentation offload `tx-udp-segmentation` is switched off on the wire: super-packets are then cut before it, and nothing joins
+  them again.
+- Handshakes are answered to prepared messages of 512 peers, 16 at a time. As initiator a daemon begins 400, 16 at a time and then one after the other, each with
+  the packet that wanted it, which counts as well; the far end polls every 200 µs, so that waking it costs the daemon nothing. A daemon that asks for
+  cookies is shown them, and asking is its own work.
+- A hub gets its packets from one socket, sealed beforehand, one of each of its 10,000 peers in turn, each from an address of its own; what it
+  delivers is dropped by the system's first look, or forwarded from each peer to the next. Whoever takes longer than ten seconds to be
+  configured with the other 90,000 is not asked for an answer beside them. wireguard-go refuses more than 65,536 peers.
+- The primitives are the best of ten turns of 15 ms. OpenVPN runs AES-256-GCM over UDP, without its kernel module.
 
 The **forwarder** is this project's daemon without cryptography and protocol: the same crate for packets, the same batches, the
 same bytes on the wire. **bare** is the wire without a tunnel.
@@ -131,7 +142,7 @@ fn introduction(text: &mut String, results: &Results, name: &str) {
     let rounds = results.samples.iter().map(|sample| sample.round).max().unwrap_or_default();
     let _ = writeln!(
         text,
-        "Measured on {} at commit `{}`: {rounds} rounds of what the wanted ratios need, fewer of the rest; every sample is in \
+        "Measured on {} at commit `{}`: {rounds} rounds, fewer of what takes long; every sample is in \
          [{name}.json]({name}.json). {} processors ({}{}; {}), {} GiB, Linux {}, {}, {}.\n",
         machine.date,
         machine.commit,
@@ -169,7 +180,7 @@ fn is_without_offload(version: &str) -> bool {
 }
 
 fn verdicts(text: &mut String, results: &Results) {
-    text.push_str("Ratios and differences are taken round by round; their median counts. ");
+    text.push_str("Ratios and differences are taken round by round; their median over the quiet rounds counts. ");
     others(text, results);
     text.push_str("\n\n| wanted | found | |\n|---|---|---|\n");
     for verdict in verdict::all(results) {
@@ -198,8 +209,8 @@ fn others(text: &mut String, results: &Results) {
         ),
         _ => write!(
             text,
-            "In {loud} of {all} measurements, in {} of the rounds, other programs and the hypervisor took more than \
-             {DISTURBED_PERCENT} % of one processor. They count like the others.",
+            "{loud} of {all} measurements, in {} of the rounds, were disturbed: other programs and the hypervisor took more \
+             than {DISTURBED_PERCENT} % of one processor. This table leaves them out, the medians and the picture do not.",
             rounds.len()
         ),
     };
@@ -230,6 +241,7 @@ fn ahead(text: &mut String, results: &Results) {
     let ours = Program::Kerntun.name();
     let mut any = false;
     for row in table::rows(results) {
+        let title = row.whole_title();
         let (Some(more), Some(own)) = (row.more_is_better, row.of(results, ours)) else { continue };
         for subject in table::subjects(results) {
             let is_peer = ![ours, Program::Forwarder.name(), Program::Bare.name()].contains(&subject);
@@ -237,7 +249,7 @@ fn ahead(text: &mut String, results: &Results) {
             if theirs.median != own.median && (theirs.median > own.median) == more {
                 any = true;
                 let (theirs, own) = (row.shown(theirs.median), row.shown(own.median));
-                let _ = writeln!(text, "- {}: **{subject}** {theirs}, kerntun {own}", row.title);
+                let _ = writeln!(text, "- {title}: **{subject}** {theirs}, kerntun {own}");
             }
         }
     }
@@ -265,7 +277,9 @@ mod tests {
         };
         assert!(told(&[None]).contains("not recorded"));
         assert!(told(&[Some(9.0), Some(3.0)]).starts_with("In none of the 2 measurements"));
-        assert!(told(&[Some(9.0), Some(11.0), Some(80.0)]).starts_with("In 2 of 3 measurements, in 2 of the rounds"));
+        assert!(
+            told(&[Some(9.0), Some(11.0), Some(80.0)]).starts_with("2 of 3 measurements, in 2 of the rounds, were")
+        );
     }
 
     #[test]

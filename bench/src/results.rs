@@ -16,8 +16,7 @@ pub(crate) const FOREIGN: &str = "foreign_percent";
 /// And a hypervisor.
 pub(crate) const STOLEN: &str = "stolen_percent";
 
-/// A measurement during which others took more than this, together, is called disturbed. It counts like any other: ratios
-/// are taken within a round and their median counts.
+/// A measurement during which others took more than this, together, is called disturbed.
 pub(crate) const DISTURBED_PERCENT: f64 = 10.0;
 
 /// Of this file's form.

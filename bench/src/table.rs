@@ -35,7 +35,7 @@ const CPU: &str = "cpu_seconds_per_gb";
 const PACKETS: &str = "delivered_per_second";
 
 /// All lines.
-pub(crate) const ROWS: [Row; 49] = [
+pub(crate) const ROWS: [Row; 51] = [
     row("tcp-1", GBIT, "1 TCP stream, Gb/s", (1.0, 2), MORE),
     row("tcp-1-back", GBIT, "1 TCP stream back, Gb/s", (1.0, 2), MORE),
     row("tcp-both", GBIT, "1 TCP stream each way, sum, Gb/s", (1.0, 2), MORE),
@@ -49,8 +49,10 @@ pub(crate) const ROWS: [Row; 49] = [
     row("udp-64", "loss_percent", "– of them lost, %", (1.0, 0), None),
     row("udp-64", "disordered", "– of them out of order", (1.0, 0), LESS),
     row("udp-576", PACKETS, "576-byte UDP delivered, overload, thousands/s", (1e-3, 0), MORE),
+    row("udp-576", "loss_percent", "– of them lost, %", (1.0, 0), None),
     row("udp-576", "disordered", "– of them out of order", (1.0, 0), LESS),
     row("udp-1372", PACKETS, "1,372-byte UDP delivered, overload, thousands/s", (1e-3, 0), MORE),
+    row("udp-1372", "loss_percent", "– of them lost, %", (1.0, 0), None),
     row("udp-1372", "disordered", "– of them out of order", (1.0, 0), LESS),
     row("udp-64-rate", "packets_per_second", "64-byte UDP, highest rate with ≤ 1 % lost, thousands/s", (1e-3, 0), MORE),
     row("udp-64-rate", "disordered", "– of them out of order", (1.0, 0), LESS),
@@ -116,6 +118,21 @@ impl Row {
         format!("{:.*}", self.digits, value * self.scale)
     }
 
+    /// What stands for itself, without the line before it.
+    pub(crate) fn whole_title(&self) -> String {
+        let before = ROWS
+            .iter()
+            .take_while(|row| (row.measure, row.number) != (self.measure, self.number))
+            .filter(|row| !row.is_detail())
+            .last();
+        match before.filter(|_| self.is_detail()) {
+            Some(before) => {
+                format!("{} {}", before.title.rsplit_once(", ").map_or(before.title, |it| it.0), self.title)
+            }
+            None => self.title.to_owned(),
+        }
+    }
+
     /// Whether this belongs to a part of a measurement that was named in a line before.
     fn is_detail(&self) -> bool {
         self.title.starts_with('–')
@@ -155,7 +172,7 @@ pub(crate) fn text(results: &Results) -> String {
     }
     let verdicts = verdict::all(results);
     if !verdicts.is_empty() {
-        let _ = writeln!(text, "\nwanted, by the medians of the rounds (least to greatest):");
+        let _ = writeln!(text, "\nwanted, by the medians of the quiet rounds (least to greatest):");
     }
     for verdict in verdicts {
         let mark = if verdict.reached { "reached    " } else { "NOT reached" };
@@ -186,4 +203,16 @@ pub(crate) fn brief(values: &Values) -> String {
         return format!("{memory:.1} KiB");
     }
     number("per_second").map(|rate| format!("{rate:.1}/s")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_detail_is_told_with_what_it_is_a_detail_of() {
+        let titles: Vec<_> = ROWS.iter().filter(|row| row.measure == "hub").map(Row::whole_title).collect();
+        assert_eq!(titles[2], "hub with 10,000 peers: packets from one to another, thousands/s");
+        assert_eq!(titles[3], "hub with 10,000 peers: packets from one to another – its CPU for each, µs");
+    }
 }

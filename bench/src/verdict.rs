@@ -1,10 +1,11 @@
 //! Which of the wanted ratios are reached.
 //!
 //! Absolute figures move with the machine, and a machine moves with the hour. So ours is compared with others round by
-//! round, and what counts is the median over the rounds.
+//! round, and what counts is the median over the quiet rounds: those in which nobody else disturbed either measurement. Where
+//! there is none, it is over all, and said.
 
 use crate::primitives;
-use crate::results::Results;
+use crate::results::{Results, Values, disturbed};
 use crate::statistics::{Summary, summary};
 use crate::subject::Program;
 
@@ -69,16 +70,15 @@ pub(crate) fn all(results: &Results) -> Vec<Verdict> {
 
 impl Ratio {
     fn judge(&self, results: &Results) -> Option<Verdict> {
-        let ratios = pairs(results, (self.measure, self.number), self.other).map(|(ours, other)| ours / other);
-        let found = summary(ratios)?;
+        let found = compared(results, (self.measure, self.number), self.other, |ours, other| ours / other)?;
         let (sign, bound) = match self.bound {
             Bound::AtLeast(bound) => ("≥", bound),
             Bound::AtMost(bound) => ("≤", bound),
         };
         Some(Verdict {
             wanted: format!("{} {sign} {bound} × {}", self.title, self.other),
-            found: spread(&found, " ×", 2),
-            reached: self.bound.holds(found.median),
+            found: found.told(" ×", 2),
+            reached: self.bound.holds(found.summary.median),
         })
     }
 }
@@ -98,20 +98,20 @@ fn cpu_above_the_limit(results: &Results) -> Option<Verdict> {
     let library =
         |number| summary(results.series(primitives::SUBJECT, primitives::MEASURE, number).map(|(_, value)| value));
     let aead = 1.0 / library("seal_gb_per_second")?.median + 1.0 / library("open_gb_per_second")?.median;
-    let found = summary(pairs(results, ("tcp-1", "cpu_seconds_per_gb"), LIMIT).map(|(ours, limit)| ours - limit))?;
+    let found = compared(results, ("tcp-1", "cpu_seconds_per_gb"), LIMIT, |ours, limit| ours - limit)?;
     Some(Verdict {
         wanted: format!("CPU per GB ≤ {LIMIT} + {aead:.2} s of sealing and opening + 0.15 s"),
-        found: format!("{LIMIT} + {}", spread(&found, " s", 2)),
-        reached: found.median <= aead + 0.15,
+        found: format!("{LIMIT} + {}", found.told(" s", 2)),
+        reached: found.summary.median <= aead + 0.15,
     })
 }
 
 fn idle_above_the_limit(results: &Results) -> Option<Verdict> {
-    let found = summary(pairs(results, ("idle", "p50_us"), LIMIT).map(|(ours, limit)| ours - limit))?;
+    let found = compared(results, ("idle", "p50_us"), LIMIT, |ours, limit| ours - limit)?;
     Some(Verdict {
         wanted: format!("round trip, idle, median ≤ {LIMIT} + 15 µs"),
-        found: format!("{LIMIT} + {}", spread(&found, " µs", 0)),
-        reached: found.median <= 15.0,
+        found: format!("{LIMIT} + {}", found.told(" µs", 0)),
+        reached: found.summary.median <= 15.0,
     })
 }
 
@@ -128,22 +128,19 @@ fn order(results: &Results) -> Option<Verdict> {
 /// A handshake computes three shared secrets and one public key, timed in the same round; all the rest may take as long as 0.3 of
 /// that.
 fn handshake(results: &Results, number: &'static str, end: &str) -> Option<Verdict> {
-    let agreement = |round| {
-        let library = results.value(round, primitives::SUBJECT, primitives::MEASURE)?;
-        Some(3.0 * library.get("x25519_us")? + library.get("base_us")?)
-    };
-    let both = |(round, cpu): (u32, f64)| Some((cpu, cpu / agreement(round)?));
-    let (times, ratios): (Vec<_>, Vec<_>) = results.series(OURS, "handshakes", number).filter_map(both).unzip();
-    let (time, ratio) = (summary(times)?, summary(ratios)?);
+    let agreement = |library: &Values| Some(3.0 * library.get("x25519_us")? + library.get("base_us")?);
+    let (us, library) = ((OURS, "handshakes"), (primitives::SUBJECT, primitives::MEASURE));
+    let time = in_quiet_rounds(results, us, library, |ours, _| ours.get(number).copied())?.summary;
+    let ratio = in_quiet_rounds(results, us, library, |ours, library| Some(ours.get(number)? / agreement(library)?))?;
     Some(Verdict {
         wanted: format!("daemon CPU per handshake, {end}, ≤ 1.3 × its X25519 and ≤ 140 µs"),
-        found: format!("{}, {:.0} µs", spread(&ratio, " ×", 2), time.median),
-        reached: ratio.median <= 1.3 && time.median <= 140.0,
+        found: format!("{}, {:.0} µs", ratio.told(" ×", 2), time.median),
+        reached: ratio.summary.median <= 1.3 && time.median <= 140.0,
     })
 }
 
 fn memory(results: &Results) -> Option<Verdict> {
-    let found = summary(values(results, OURS, "memory", "kib_per_peer_100k"))?;
+    let found = summary(results.series(OURS, "memory", "kib_per_peer_100k").map(|(_, value)| value))?;
     Some(Verdict {
         wanted: "resident memory per configured peer ≤ 1 KiB".to_owned(),
         found: format!("{:.2} KiB at 100,000 peers", found.median),
@@ -151,30 +148,53 @@ fn memory(results: &Results) -> Option<Verdict> {
     })
 }
 
-fn values<'a>(
-    results: &'a Results,
-    subject: &'a str,
-    measure: &'a str,
-    number: &'a str,
-) -> impl Iterator<Item = f64> + 'a {
-    results.series(subject, measure, number).map(|(_, value)| value)
+/// A comparison in several rounds.
+struct Found {
+    summary: Summary,
+    /// Whether it is of quiet rounds only.
+    is_quiet: bool,
 }
 
-/// Our number and the other's in each round that has both.
-fn pairs<'a>(
-    results: &'a Results,
-    (measure, number): (&'static str, &'static str),
-    other: &'static str,
-) -> impl Iterator<Item = (f64, f64)> + 'a {
-    results.series(OURS, measure, number).filter_map(move |(round, ours)| {
-        let other = *results.value(round, other, measure)?.get(number)?;
-        (other > 0.0).then_some((ours, other))
+impl Found {
+    fn told(&self, unit: &str, digits: usize) -> String {
+        let Summary { median, least, greatest, count } = self.summary;
+        let how = if self.is_quiet { "quiet" } else { "disturbed" };
+        let rounds = if count == 1 { "round" } else { "rounds" };
+        format!("{median:.digits$}{unit} ({least:.digits$} to {greatest:.digits$} in {count} {how} {rounds})")
+    }
+}
+
+/// Our number with the other's.
+fn compared(
+    results: &Results,
+    (measure, number): (&str, &str),
+    other: &str,
+    by: impl Fn(f64, f64) -> f64,
+) -> Option<Found> {
+    in_quiet_rounds(results, (OURS, measure), (other, measure), |ours, theirs| {
+        let (ours, theirs) = (*ours.get(number)?, *theirs.get(number)?);
+        (theirs > 0.0).then(|| by(ours, theirs))
     })
 }
 
-fn spread(all: &Summary, unit: &str, digits: usize) -> String {
-    let Summary { median, least, greatest, count } = all;
-    format!("{median:.digits$}{unit} ({least:.digits$} to {greatest:.digits$} in {count} rounds)")
+/// Two measurements, each a subject's, of every round that has both.
+fn in_quiet_rounds(
+    results: &Results,
+    (ours, measure): (&str, &str),
+    (other, their_measure): (&str, &str),
+    by: impl Fn(&Values, &Values) -> Option<f64>,
+) -> Option<Found> {
+    let (mut quiet, mut all) = (Vec::new(), Vec::new());
+    for sample in results.samples.iter().filter(|sample| sample.subject == ours && sample.measure == measure) {
+        let Some(theirs) = results.value(sample.round, other, their_measure) else { continue };
+        let Some(value) = by(&sample.values, theirs) else { continue };
+        all.push(value);
+        if !disturbed(&sample.values) && !disturbed(theirs) {
+            quiet.push(value);
+        }
+    }
+    let is_quiet = !quiet.is_empty();
+    Some(Found { summary: summary(if is_quiet { quiet } else { all })?, is_quiet })
 }
 
 #[cfg(test)]
@@ -209,9 +229,26 @@ mod tests {
             (4, "kerntun", 1.0),
         ]);
         let verdict = RATIOS[0].judge(&all).unwrap();
-        assert_eq!(verdict.found, "2.40 × (2.00 to 3.00 in 3 rounds)");
+        assert_eq!(verdict.found, "2.40 × (2.00 to 3.00 in 3 quiet rounds)");
         assert!(verdict.reached);
         assert!(!RATIOS[0].judge(&results(&[(1, "kerntun", 2.2), (1, "wireguard-go", 1.0)])).unwrap().reached);
         assert!(RATIOS[0].judge(&results(&[(1, "kerntun", 2.2), (2, "wireguard-go", 1.0)])).is_none());
+    }
+
+    #[test]
+    fn disturbed_rounds_count_only_where_there_are_no_others() {
+        let mut all = results(&[
+            (1, "kerntun", 4.0),
+            (1, "wireguard-go", 2.0),
+            (2, "kerntun", 6.0),
+            (2, "wireguard-go", 1.0),
+            (3, "kerntun", 9.0),
+            (3, "wireguard-go", 1.0),
+        ]);
+        all.samples[2].values.insert("foreign_percent".to_owned(), 11.0);
+        all.samples[5].values.insert("stolen_percent".to_owned(), 11.0);
+        assert_eq!(RATIOS[0].judge(&all).unwrap().found, "2.00 × (2.00 to 2.00 in 1 quiet round)");
+        all.samples[0].values.insert("foreign_percent".to_owned(), 11.0);
+        assert_eq!(RATIOS[0].judge(&all).unwrap().found, "6.00 × (2.00 to 9.00 in 3 disturbed rounds)");
     }
 }
