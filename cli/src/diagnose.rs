@@ -7,19 +7,23 @@
 //! |---|---|
 //! | `facts` | what is known: of the device, its peers, the routes, the clock, the file |
 //! | `gather` | asking for it |
+//! | `dead` | what to say of a tunnel that nobody can be asked about any more |
 //! | `finding` | a sentence of what happened, whose fault, what to do |
 //! | `rules/` | from facts to findings: `device`, `handshake`, `traffic`, `defaults`, `path`, `file` |
 //! | `output` | for people and for programs |
 
+mod dead;
 mod facts;
 mod finding;
 mod gather;
 mod output;
 mod rules;
 
+use crate::dead::Dead;
 use crate::failure::Failure;
 use crate::say::say;
 use crate::show::{Snapshot, print, resolve};
+use kerntun_config::InterfaceName;
 use std::process::ExitCode;
 
 /// What `kerntun diagnose` takes.
@@ -44,11 +48,20 @@ pub(crate) struct Args {
 /// # Errors
 /// When the interface does not exist or cannot be asked.
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let (snapshots, failures) = match &args.interface {
-        Some(name) => (vec![Snapshot::take(&resolve(name)?)?], Vec::new()),
-        None => Snapshot::take_all()?,
+    let (snapshots, failures, dead) = match &args.interface {
+        Some(name) => match Snapshot::take(&resolve(name)?) {
+            Ok(snapshot) => (vec![snapshot], Vec::new(), Vec::new()),
+            Err(failure) => {
+                let dead = InterfaceName::new(name).ok().and_then(|name| Dead::find(&name));
+                (Vec::new(), Vec::new(), vec![dead.ok_or(failure)?])
+            }
+        },
+        None => {
+            let (snapshots, failures) = Snapshot::take_all()?;
+            (snapshots, failures, Dead::all())
+        }
     };
-    if snapshots.is_empty() && failures.is_empty() {
+    if snapshots.is_empty() && failures.is_empty() && dead.is_empty() {
         return Err(Failure::new("there is no WireGuard interface to look at")
             .help("bring one up: kerntun up NAME; or see that tunnels work here at all: kerntun demo"));
     }
@@ -59,6 +72,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
             let findings = rules::judge(&facts);
             (facts, findings)
         })
+        .chain(dead.iter().map(dead::judge))
         .collect();
     print(&if args.json { output::json(&diagnoses) } else { output::text(&diagnoses, crate::show::Paint::stdout()) })?;
     failures.iter().for_each(|(_, failure)| say!("{failure}"));

@@ -1,9 +1,10 @@
 //! `kerntun down`: takes a tunnel down, whoever brought it up and whether or not its daemon is alive.
 //!
-//! Nothing is remembered between up and down. What is to be removed is found where it is: the interface, the mark in its
-//! state or in its firewall, the rules by that mark, the firewall by the interface's name.
+//! All that is remembered between up and down is that the tunnel came up. What is to be removed is found where it is: the
+//! interface, the mark in its state or in its firewall, the rules by that mark, the firewall by the interface's name.
 
 use crate::configuration::{self, Configuration};
+use crate::dead::Dead;
 use crate::device::{self, Device, Found};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
@@ -12,11 +13,9 @@ use crate::netlink::rule::{self, Family};
 use crate::netlink::{Netlink, address};
 use crate::say::say;
 use crate::up::open;
-use crate::{dns, firewall, hooks, plan, privilege, save, start};
+use crate::{dns, firewall, hooks, plan, privilege, record, save, start};
 use kerntun_config::{AllowedIp, Config, InterfaceName, Table};
 use kerntun_uapi::DeviceState;
-use std::fs;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// What `kerntun down` takes.
@@ -24,7 +23,7 @@ use std::process::ExitCode;
 #[command(after_help = "\
 Does what 'wg-quick down' does: runs the hooks, saves the state if SaveConfig is set, and
 removes name servers, firewall, rules, routes and the interface. It also cleans up after a
-tunnel whose daemon was killed. If the file has errors by now, what can be read of it is done,
+tunnel of 'kerntun up' whose daemon was killed, hooks included. If the file has errors by now, what can be read of it is done,
 nothing is saved, and the exit code is 1.
 
 Example:
@@ -63,12 +62,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
             .help("check the name"));
         }
         Found::Orphan | Found::Nothing => {
-            // A daemon that was killed leaves its socket behind, and its firewall if there was one.
-            let marks = firewall_marks(name);
-            if matches!(found, Found::Nothing) && marks.is_empty() && !stale_socket(name).exists() {
-                return Err(Failure::new(format!("the tunnel '{name}' is not up")));
-            }
-            say!("warning: the daemon of {name} is dead or does not answer: cleaning up after it");
+            let marks = if matches!(found, Found::Orphan) {
+                firewall::marks(name)
+            } else if start::is_served_for_long(name) {
+                return Err(start::elsewhere(name));
+            } else {
+                let dead = Dead::of(name).ok_or_else(|| Failure::new(format!("the tunnel '{name}' is not up")))?;
+                dead.marks
+            };
+            say!("warning: the daemon of {name} is dead or does not answer, or its interface was removed: cleaning up");
             if let Err(failure) = hooks::run("PreDown", &interface.pre_down, name) {
                 say!("{failure}");
             }
@@ -79,6 +81,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let _interrupt = Interrupt::install()?;
     let mut failures = remains.remove(&mut netlink, &configuration, has_errors);
     failures.extend(hooks::run("PostDown", &interface.post_down, name).err());
+    record::remove(name);
     if has_errors {
         let message = format!("what cannot be read in '{}' was left out", configuration.path.display());
         failures.push(Failure::new(message).help("mend what is shown above"));
@@ -119,11 +122,10 @@ struct Remains {
 impl Remains {
     /// Finds out from the state of a tunnel, and from its firewall in case the state was changed since it came up.
     fn of(name: &InterfaceName, state: &DeviceState) -> Self {
-        if state.fwmark == 0 {
-            return Self { marks: Vec::new() };
+        let mut marks = firewall::marks(name);
+        if state.fwmark != 0 {
+            marks.extend(defaults(&device::allowed_ips(state)).map(|family| (family, state.fwmark)));
         }
-        let mut marks = firewall_marks(name);
-        marks.extend(defaults(&device::allowed_ips(state)).map(|family| (family, state.fwmark)));
         marks.sort_unstable();
         marks.dedup();
         Self { marks }
@@ -153,17 +155,8 @@ impl Remains {
         }
         say!("[-] interface {name}");
         failures.extend(start::destroy(netlink, name).err());
-        // A daemon that was killed leaves it behind; one that is alive has removed it by now.
-        let socket = stale_socket(name);
-        if socket.exists() {
-            let _ = fs::remove_file(socket);
-        }
         failures
     }
-}
-
-fn firewall_marks(name: &InterfaceName) -> Vec<(Family, u32)> {
-    Family::ALL.into_iter().filter_map(|family| Some((family, firewall::mark(name, family)?))).collect()
 }
 
 /// The families all of which goes through the tunnel.
@@ -192,8 +185,4 @@ fn save_config(
     let addresses = address::list(netlink, link.index)
         .map_err(|error| Failure::new(format!("the addresses to be saved cannot be listed: {error}")))?;
     save::save(configuration, state, &addresses, link.mtu)
-}
-
-fn stale_socket(name: &InterfaceName) -> PathBuf {
-    PathBuf::from(kerntun_uapi::SOCKET_DIRECTORY).join(format!("{name}.sock"))
 }

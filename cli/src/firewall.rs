@@ -67,6 +67,18 @@ pub(crate) fn mark(name: &InterfaceName, family: Family) -> Option<u32> {
     })
 }
 
+/// As [`mark`], for each family that has one.
+pub(crate) fn marks(name: &InterfaceName) -> Vec<(Family, u32)> {
+    Family::ALL.into_iter().filter_map(|family| Some((family, mark(name, family)?))).collect()
+}
+
+/// The interfaces for which nft(8) has such a firewall.
+pub(crate) fn names() -> impl Iterator<Item = InterfaceName> {
+    let tables = spawn::output("nft", &["list", "tables"]).unwrap_or_default();
+    let name = |line: &str| InterfaceName::new(line.split_whitespace().nth(2)?.strip_prefix("wg-quick-")?).ok();
+    tables.lines().filter_map(name).collect::<Vec<_>>().into_iter()
+}
+
 /// The number after the first of these words that has one.
 fn mark_after(text: &str, words: &[&str]) -> Option<u32> {
     words.iter().find_map(|word| {

@@ -5,6 +5,7 @@
 //! | `args` | the command line, and which command runs |
 //! | `up`, `down` | the two recipes; everything below is an ingredient |
 //! | `configuration`, `check` | reading the file, and saying what is wrong with it |
+//! | `record`, `dead` | the note that `up` leaves, and tunnels whose daemon died |
 //! | `device`, `kernel` | a WireGuard interface, whoever serves it: our daemon, another one, or the kernel |
 //! | `start`, `run` | starting the daemon, and being it |
 //! | `netlink/` | links, addresses, routes, rules |
@@ -37,6 +38,7 @@ mod args;
 mod check;
 mod clock;
 mod configuration;
+mod dead;
 mod demo;
 mod device;
 mod diagnose;
@@ -52,6 +54,7 @@ mod mtu;
 mod netlink;
 mod plan;
 mod privilege;
+mod record;
 mod resolve;
 mod run;
 mod save;

@@ -69,11 +69,9 @@ pub(crate) fn destroy(netlink: &mut Netlink, name: &InterfaceName) -> Result<(),
     if let Some(link) = find(netlink).map_err(fail)? {
         link.delete(netlink).map_err(fail)?;
     }
-    let socket = PathBuf::from(kerntun_uapi::SOCKET_DIRECTORY).join(format!("{name}.sock"));
-    let mut waited = Duration::ZERO;
-    while waited < END && is_alive(&socket) {
-        sleep(PAUSE);
-        waited += PAUSE;
+    if !is_served_for_long(name) {
+        // What a daemon that was killed leaves behind. Of one that is alive it is the business, and what it ends by.
+        let _ = fs::remove_file(socket_of(name));
     }
     Ok(())
 }
@@ -84,9 +82,33 @@ pub(crate) fn exists(name: &InterfaceName) -> Failure {
         .help(format!("if it is this tunnel, take it down first: kerntun down {name}; else choose another name"))
 }
 
-/// Whether somebody still listens there. A socket left behind by a daemon that was killed does not count.
-fn is_alive(socket: &Path) -> bool {
-    match kerntun_uapi::server::listener_of(socket) {
+/// A sentence on a tunnel that somebody serves, though there is no such interface here.
+pub(crate) fn elsewhere(name: &InterfaceName) -> Failure {
+    Failure::new(format!("'{name}' is served in another network namespace; nothing was changed"))
+        .help("run this there, or choose another name")
+}
+
+/// The configuration socket, in the one place for all network namespaces.
+pub(crate) fn socket_of(name: &InterfaceName) -> PathBuf {
+    Path::new(kerntun_uapi::SOCKET_DIRECTORY).join(format!("{name}.sock"))
+}
+
+/// Whether somebody serves it after its interface is gone for longer than it takes to end.
+pub(crate) fn is_served_for_long(name: &InterfaceName) -> bool {
+    let mut waited = Duration::ZERO;
+    while is_served(name) {
+        if waited >= END {
+            return true;
+        }
+        sleep(PAUSE);
+        waited += PAUSE;
+    }
+    false
+}
+
+/// Whether somebody listens at its socket. One left behind by a daemon that was killed does not count.
+pub(crate) fn is_served(name: &InterfaceName) -> bool {
+    match kerntun_uapi::server::listener_of(&socket_of(name)) {
         Ok(_) => true,
         Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused),
     }

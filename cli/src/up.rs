@@ -12,7 +12,7 @@ use crate::plan::{self, Destination, Step};
 use crate::say::say;
 use crate::turn::Turn;
 use crate::undo::Undo;
-use crate::{dns, firewall, hooks, mtu, privilege, resolve, start, sysctl};
+use crate::{dns, firewall, hooks, mtu, privilege, record, resolve, start, sysctl};
 use kerntun_config::{Address, AllowedIp};
 use kerntun_uapi::{DeviceState, SetRequest};
 use nix::errno::Errno;
@@ -53,14 +53,18 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let configuration = configuration::read(&args.file)?;
     let interrupt = Interrupt::install()?;
     let mut undo = Undo::default();
-    let result = Up::begin(&configuration, &interrupt).and_then(|mut up| up.all(&mut undo));
-    match result {
+    let mut up = Up::begin(&configuration, &interrupt)?;
+    let is_new = record::make(&configuration.interface);
+    match up.all(&mut undo) {
         Ok(()) => {
             undo.keep();
             Ok(ExitCode::SUCCESS)
         }
         Err(failure) => {
             let left = undo.unwind();
+            if is_new && left.is_empty() {
+                record::remove(&configuration.interface);
+            }
             Err(left.into_iter().fold(failure, |failure, left| failure.help(format!("left behind: {left}"))))
         }
     }
@@ -79,6 +83,10 @@ impl<'a> Up<'a> {
     fn begin(configuration: &'a Configuration, interrupt: &'a Interrupt) -> Result<Self, Failure> {
         let mut netlink = open()?;
         match Device::find(&mut netlink, &configuration.interface)? {
+            // One that has just gone may take a moment to end.
+            Found::Nothing if start::is_served_for_long(&configuration.interface) => {
+                return Err(start::elsewhere(&configuration.interface));
+            }
             Found::Nothing => {}
             _ => return Err(start::exists(&configuration.interface)),
         }

@@ -17,6 +17,8 @@ pub(crate) struct Facts {
     pub(crate) public_key: Option<String>,
     pub(crate) listen_port: u16,
     pub(crate) fwmark: u32,
+    /// The mark by which everything was led into it, if that is known from its firewall.
+    pub(crate) leading_mark: Option<u32>,
     /// The interface in the kernel; `None` if it could not be asked.
     pub(crate) link: Option<LinkFacts>,
     pub(crate) counters: Counters,

@@ -3,11 +3,12 @@
 mod defaults;
 
 use super::facts::{Counters, Facts, FileFacts, FilePeer, Ipv6, LinkFacts, Named, PeerFacts, Way};
+use crate::firewall;
 use crate::netlink::link::Link;
 use crate::netlink::{Netlink, address, route};
 use crate::show::{Kind, Snapshot, base64, since_epoch};
 use crate::sysctl;
-use kerntun_config::{AllowedIp, ConfigPath, Endpoint, Host, Parser, Table, load};
+use kerntun_config::{AllowedIp, ConfigPath, Endpoint, Host, InterfaceName, Parser, Table, load};
 use kerntun_uapi::{PeerState, Section};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
@@ -32,6 +33,10 @@ pub(crate) fn gather(snapshot: &Snapshot) -> Facts {
         let tunnel = defaults::Tunnel { name, link: &own, fwmark: snapshot.state.fwmark, is_auto };
         defaults::look(netlink, &tunnel, &mut peers);
     }
+    let mut allowed = peers.iter().flat_map(|peer| &peer.allowed_ips);
+    let has_default = allowed.any(|prefix| prefix.prefix() == 0);
+    let marks = InterfaceName::new(name).ok().filter(|_| has_default).map(|name| firewall::marks(&name));
+    let leading_mark = marks.and_then(|marks| Some(marks.first()?.1));
     Facts {
         peers,
         interface: name.to_owned(),
@@ -40,6 +45,7 @@ pub(crate) fn gather(snapshot: &Snapshot) -> Facts {
         public_key: snapshot.public_key().map(|key| key.to_string()),
         listen_port: snapshot.state.listen_port,
         fwmark: snapshot.state.fwmark,
+        leading_mark,
         link,
         counters: counters(snapshot, Section::Device),
         file,

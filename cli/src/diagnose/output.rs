@@ -48,7 +48,7 @@ pub(crate) fn text(diagnoses: &[(Facts, Vec<Finding>)], paint: Paint) -> String 
             }
             write_finding(&mut out, finding, paint);
         }
-        if !facts.counted {
+        if !facts.counted && !findings.iter().any(|finding| finding.cause == "daemon-dead") {
             let _ = writeln!(out, "  (not served by kerntun: without its counters less can be said)");
         }
     }

@@ -19,7 +19,8 @@ pub(crate) fn judge(facts: &Facts) -> Vec<Finding> {
     findings.extend(file::judge(facts));
     findings.sort_by_key(|finding| finding.severity);
     // What is wrong with the interface as a whole, nobody can blame on a peer.
-    let broken = findings.iter().any(|finding| matches!(finding.cause, "no-private-key" | "interface-down"));
+    let broken =
+        findings.iter().any(|finding| matches!(finding.cause, "no-private-key" | "interface-down" | "mark-changed"));
     for peer in &facts.peers {
         let mut about = path::judge(facts, peer);
         about.extend(defaults::judge(facts, peer));

@@ -202,6 +202,8 @@ impl Drop for Lab {
         for side in ["a", "b", "c"] {
             let _ = fs::remove_file(format!("/var/lib/kerntun/{}.stamp", self.tunnel(side)));
         }
+        // Of tunnels that came up and were not taken down.
+        let _ = sh(&format!("rm -f /run/kerntun/{}[abc]@*", self.name));
         let _ = fs::remove_dir_all(&self.directory);
     }
 }

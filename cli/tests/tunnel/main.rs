@@ -2,6 +2,7 @@
 
 #![allow(missing_docs)]
 
+mod death;
 mod lab;
 mod leak;
 mod trouble;

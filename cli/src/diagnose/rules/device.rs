@@ -18,6 +18,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(identity(facts));
     findings.extend(state(facts));
+    findings.extend(mark(facts));
     findings.extend(clock(facts));
     findings.extend(strangers(facts));
     findings.extend(load(facts));
@@ -63,6 +64,22 @@ fn state(facts: &Facts) -> Vec<Finding> {
         );
     }
     findings
+}
+
+/// Another mark than the one by which its own packets are told from those that go into it.
+fn mark(facts: &Facts) -> Option<Finding> {
+    let (name, now) = (&facts.interface, facts.fwmark);
+    let mark = facts.leading_mark.filter(|mark| *mark != now)?;
+    let what = format!(
+        "everything is led into the tunnel but for packets with the mark {mark}, and its own have the mark {now} by now: they \
+         are led into it again, and nothing leaves"
+    );
+    Some(
+        Finding::problem("mark-changed", what)
+            .whose("whatever changed it on this machine: 'wg setconf' and 'wg syncconf' do, with a file without FwMark")
+            .next(format!("wg set {name} fwmark {mark}; or kerntun down {name}, then kerntun up {name}"))
+            .next(format!("before it is changed like that again, write 'FwMark = {mark}' in the file")),
+    )
 }
 
 fn clock(facts: &Facts) -> Option<Finding> {

@@ -49,20 +49,24 @@ fn way(facts: &Facts, peer: &PeerFacts) -> Option<Finding> {
                 ),
         ),
         // A mark sends the tunnel's own packets past such a route: that is how default routes work.
-        Way::Through { interface, .. } if *interface == facts.interface && facts.fwmark == 0 => Some(
-            Finding::problem(
-                "endpoint-in-tunnel",
-                format!(
-                    "the route to the endpoint {endpoint} leads into this very tunnel, so that nothing ever leaves"
-                ),
+        Way::Through { interface, .. }
+            if *interface == facts.interface && (facts.fwmark, facts.leading_mark) == (0, None) =>
+        {
+            Some(
+                Finding::problem(
+                    "endpoint-in-tunnel",
+                    format!(
+                        "the route to the endpoint {endpoint} leads into this very tunnel, so that nothing ever leaves"
+                    ),
+                )
+                .whose("this side's routes")
+                .next(format!(
+                    "let 'kerntun up {}' make the routes: it keeps the endpoint out of the tunnel",
+                    facts.interface
+                ))
+                .next(format!("or add a route to {} through the real network", endpoint.ip())),
             )
-            .whose("this side's routes")
-            .next(format!(
-                "let 'kerntun up {}' make the routes: it keeps the endpoint out of the tunnel",
-                facts.interface
-            ))
-            .next(format!("or add a route to {} through the real network", endpoint.ip())),
-        ),
+        }
         Way::Through { .. } => None,
     }
 }

@@ -25,6 +25,7 @@ fn healthy() -> Facts {
         public_key: Some("OWN".to_owned()),
         listen_port: 51820,
         fwmark: 0,
+        leading_mark: None,
         link: Some(LinkFacts { up: true, mtu: 1420, has_address: true, ipv6: Ipv6::On }),
         counters: counters(&[("clock.greatest_stamp", "1799999970"), ("up", "yes")]),
         peers: vec![PeerFacts {
@@ -430,6 +431,19 @@ fn nothing_configured() {
     let mut facts = healthy();
     facts.link.as_mut().unwrap().has_address = false;
     assert!(judge(&facts).iter().any(|finding| finding.cause == "no-address"));
+}
+
+#[test]
+fn a_mark_that_was_changed() {
+    let mut facts = silent();
+    facts.leading_mark = Some(51820);
+    facts.peers[0].way = Some(Way::Through { interface: "wg0".to_owned(), mtu: 1420 });
+    for fwmark in [0, 7] {
+        facts.fwmark = fwmark;
+        assert_eq!(causes(&facts), ["mark-changed"], "neither the route nor the peer is to blame");
+    }
+    facts.fwmark = 51820;
+    assert_eq!(causes(&facts), ["no-answer"]);
 }
 
 #[test]
