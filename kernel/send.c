@@ -344,6 +344,8 @@ netdev_tx_t kt_transmit(struct sk_buff *skb, struct net_device *dev)
 		return refuse(skb, reason);
 
 	mtu = skb_valid_dst(skb) ? dst_mtu(skb_dst(skb)) : READ_ONCE(dev->mtu);
+	/* Its flow, while it can be read: fair queues and cards with several queues see it on the datagrams around. Segments copy it. */
+	skb_get_hash(skb);
 	run = segments_of(skb);
 	if (unlikely(!run)) {
 		kt_count_drop(kt->engine, peer, KT_REASON_SEND_FAILED, 1);

@@ -114,6 +114,26 @@ for side in a b; do
     eventually 5 counted_alike $side tx 3
 done
 
+section "a datagram has the flow of the packet inside, also if nobody had asked for it before"
+trace=/sys/kernel/tracing
+mount -t tracefs none $trace
+echo 1 >$trace/events/net/netif_rx_entry/enable
+# Eight flows of sockets that are not connected, of which none has a hash. Each sends a packet, and two segments of a super-packet (udp(7), UDP_SEGMENT).
+in_a perl -MSocket -e '
+    for my $port (5001 .. 5008) {
+        socket(my $socket, PF_INET, SOCK_DGRAM, 0) or die $!;
+        my $to = pack_sockaddr_in($port, inet_aton("10.77.0.2"));
+        send($socket, "x" x 700, 0, $to) or die $!;
+        setsockopt($socket, 17, 103, 700) or die $!;
+        send($socket, "x" x 1400, 0, $to) or die $!;
+    }'
+# 700 bytes and 28 of headers are padded to 736, with 32 and 28 around them.
+outside() { sed -n 's/.*netif_rx_entry: dev=under .* \(hash=[^ ]*\) \(l4_hash=.\) len=796 .*/\2 \1/p' $trace/trace; }
+all_came() { [ "$(outside | wc -l)" = 24 ]; }
+eventually 5 all_came
+echo 0 >$trace/events/net/netif_rx_entry/enable
+equal "flows outside, datagrams of each" "8 3 l4_hash=1" "$(outside | sort | uniq -c | awk '{ print $1, $2 }' | uniq -c | xargs)"
+
 section "packets that wait for a handshake do not keep their sender waiting"
 nobody=$(wg genkey | wg pubkey)
 in_a wg set wg0 peer "$nobody" endpoint 192.0.2.99:1 allowed-ips 10.77.0.60/32
