@@ -29,7 +29,8 @@ static void send_message(struct kt_netdev *kt, kt_peer peer, const struct kt_out
 		kt_count_drop(kt->engine, peer, KT_REASON_SEND_FAILED, 1);
 }
 
-static void receive_message(struct kt_netdev *kt, struct sk_buff *skb, struct kt_session_block *block)
+/* False if it was dropped. */
+static bool receive_message(struct kt_netdev *kt, struct sk_buff *skb, struct kt_session_block *block)
 {
 	u32 waiting = atomic_read(&kt->handshakes_waiting);
 	u8 message[KT_MAX_HANDSHAKE_LEN];
@@ -39,7 +40,7 @@ static void receive_message(struct kt_netdev *kt, struct sk_buff *skb, struct kt
 	u8 handled;
 
 	if (skb->len > sizeof(message) || skb_copy_bits(skb, 0, message, skb->len) || !kt_endpoint_of(skb, &from))
-		return;
+		return false;
 	handled = kt_receive_handshake(kt->engine, kt_now(), message, skb->len, &from, waiting, KT_MAX_HANDSHAKES, block,
 				       &peer, &outgoing);
 	if (handled == KT_HANDLED_REPLY || handled == KT_HANDLED_CONNECTED) {
@@ -53,6 +54,7 @@ static void receive_message(struct kt_netdev *kt, struct sk_buff *skb, struct kt
 	if (handled == KT_HANDLED_CONNECTED && outgoing.followup.flush == KT_NO_PEER)
 		kt_send_keepalive(kt, peer);
 	kt_follow(kt, &outgoing.followup);
+	return handled != KT_HANDLED_DROPPED;
 }
 
 void kt_handshake_work(struct work_struct *work)
@@ -64,9 +66,13 @@ void kt_handshake_work(struct work_struct *work)
 
 	kt_session_block_init(&block);
 	while ((skb = kt_crew_next(crew))) {
-		receive_message(kt, skb, &block);
+		bool handled = receive_message(kt, skb, &block);
+
 		atomic_dec(&kt->handshakes_waiting);
-		kt_free(skb);
+		if (handled)
+			kt_consume(skb);
+		else
+			kt_free(skb);
 		cond_resched();
 	}
 	kt_session_block_free(&block);

@@ -75,7 +75,14 @@ static inline void kt_give(struct sk_buff *skb)
 	kt_hold(packets, -1);
 }
 
-/* ... or frees them. */
+/* ... or frees one that has done what it came for ... */
+static inline void kt_consume(struct sk_buff *skb)
+{
+	kt_give(skb);
+	consume_skb(skb);
+}
+
+/* ... or drops them, which those see who look for packets that the kernel drops. */
 static inline void kt_free(struct sk_buff *skb)
 {
 	struct sk_buff *next;

@@ -218,8 +218,10 @@ static void deliver(struct kt_lane *lane, struct sk_buff *skb)
 		goto free;
 	/* The interface counts messages, as in the other direction. */
 	dev_sw_netstats_rx_add(kt->dev, skb->len);
-	if (kind == KT_KEEPALIVE)
-		goto free;
+	if (kind == KT_KEEPALIVE) {
+		kt_consume(skb);
+		return;
+	}
 	if (unlikely(!unwrap(kt, skb, KT_RUN(skb)->len))) {
 		kt_count_drop(kt->engine, KT_NO_PEER, KT_REASON_DELIVERY_FAILED, 1);
 		goto free;

@@ -6,12 +6,29 @@ load
 cable
 tunnel
 
+trace=/sys/kernel/tracing
+mount -t tracefs none $trace
+# Of the packets that the kernel drops, those that the module does.
+awk -v name="$name_of_module" '$1 == name { print $6, $2 }' /proc/modules >/run/where
+read -r begin size </run/where
+printf 'location >= %#x && location < %#x' "$begin" $((begin + size)) >$trace/events/skb/kfree_skb/filter
+echo 1 >$trace/events/skb/kfree_skb/enable
+
 section "who began a handshake and has nothing to send confirms it all the same"
 connected() { [ "$(in_b wg show wg0 latest-handshakes | cut -f2)" != 0 ]; }
 in_a wg set wg0 peer "$public_b" persistent-keepalive 60
 eventually 2 connected
 in_a wg set wg0 peer "$public_b" persistent-keepalive 0
 in_a ping -c 1 -W 5 -q 10.77.0.2 >/dev/null
+
+section "messages and keepalives that did what they came for are not dropped packets to those who look for these"
+echo 0 >$trace/events/skb/kfree_skb/enable
+equal "packets seen as dropped" 0 "$(grep -c "kfree_skb:" $trace/trace || true)"
+# One that is refused is.
+echo 1 >$trace/events/skb/kfree_skb/enable
+refused "Required key not available" in_a ping -c 1 -W 5 10.77.0.99
+echo 0 >$trace/events/skb/kfree_skb/enable
+equal "packets seen as dropped" 1 "$(grep -c "kfree_skb:" $trace/trace || true)"
 
 section "nobody's address: the program learns it, and so does whoever's packet was forwarded"
 refused "Required key not available" in_a ping -c 1 -W 5 10.77.0.99
@@ -115,8 +132,7 @@ for side in a b; do
 done
 
 section "a datagram has the flow of the packet inside, also if nobody had asked for it before"
-trace=/sys/kernel/tracing
-mount -t tracefs none $trace
+echo >$trace/trace
 echo 1 >$trace/events/net/netif_rx_entry/enable
 # Eight flows of sockets that are not connected, of which none has a hash. Each sends a packet, and two segments of a super-packet (udp(7), UDP_SEGMENT).
 in_a perl -MSocket -e '
