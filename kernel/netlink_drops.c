@@ -67,6 +67,8 @@ static void put_peers(struct sk_buff *skb, struct netlink_callback *cb, const st
 	for (;;) {
 		kt_peer peer = kt_next_peer(kt->engine, listing->peer);
 
+		/* Of many peers there may be nothing to say. */
+		cond_resched();
 		if (peer == KT_NO_PEER) {
 			listing->ended = true;
 			break;
