@@ -48,6 +48,7 @@ static bool seal(struct sk_buff *skb, const u8 *key, u64 counter, const u8 *head
 		return false;
 	/* To whoever carries it from here on it is a packet that was made here and now. */
 	skb_scrub_packet(skb, true);
+	skb_init_secmark(skb);
 	skb->ip_summed = CHECKSUM_NONE;
 	skb->encapsulation = 0;
 	skb->priority = 0;

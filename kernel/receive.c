@@ -193,6 +193,7 @@ static bool unwrap(struct kt_netdev *kt, struct sk_buff *skb, u32 len)
 	    !pskb_may_pull(skb, min_t(u32, len, KT_HEAD_LEN)))
 		return false;
 	skb_scrub_packet(skb, true);
+	skb_init_secmark(skb);
 	skb_clear_hash(skb);
 	skb->dev = kt->dev;
 	skb->encapsulation = 0;
