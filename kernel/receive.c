@@ -195,6 +195,8 @@ static bool unwrap(struct kt_netdev *kt, struct sk_buff *skb, u32 len)
 	skb_scrub_packet(skb, true);
 	skb_init_secmark(skb);
 	skb_clear_hash(skb);
+	/* Whatever a local sender said of segments was said of the datagram. */
+	skb_gso_reset(skb);
 	skb->dev = kt->dev;
 	skb->encapsulation = 0;
 	skb->priority = 0;
