@@ -57,6 +57,8 @@ int kt_receive(struct sock *sk, struct sk_buff *skb)
 	u8 buffer[KT_HEADER_LEN];
 
 	if (unlikely(!kt || skb_shared(skb))) {
+		if (kt)
+			kt_count_drop(kt->engine, KT_NO_PEER, KT_REASON_DELIVERY_FAILED, 1);
 		kfree_skb(skb);
 		return 0;
 	}
