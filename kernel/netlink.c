@@ -14,7 +14,7 @@
 static_assert((int)WGDEVICE_A_IFINDEX == (int)KERNTUN_A_IFINDEX && (int)WGDEVICE_A_IFNAME == (int)KERNTUN_A_IFNAME);
 static_assert(sizeof(struct kt_listing) <= sizeof_field(struct netlink_callback, ctx));
 
-struct kt_netdev *kt_named_interface(const struct net *net, struct nlattr **attrs, struct netlink_ext_ack *extack)
+struct kt_netdev *kt_named_interface(struct net *net, struct nlattr **attrs, struct netlink_ext_ack *extack)
 {
 	struct net_device *dev;
 
@@ -24,9 +24,9 @@ struct kt_netdev *kt_named_interface(const struct net *net, struct nlattr **attr
 		return ERR_PTR(-EBADR);
 	}
 	if (attrs[WGDEVICE_A_IFINDEX])
-		dev = __dev_get_by_index((struct net *)net, nla_get_u32(attrs[WGDEVICE_A_IFINDEX]));
+		dev = __dev_get_by_index(net, nla_get_u32(attrs[WGDEVICE_A_IFINDEX]));
 	else
-		dev = __dev_get_by_name((struct net *)net, nla_data(attrs[WGDEVICE_A_IFNAME]));
+		dev = __dev_get_by_name(net, nla_data(attrs[WGDEVICE_A_IFNAME]));
 	if (!dev) {
 		NL_SET_ERR_MSG(extack, "there is no such interface in this network namespace");
 		return ERR_PTR(-ENODEV);

@@ -27,7 +27,7 @@ struct kt_listing {
  * The interface that attributes name by index or by name (the numbers of both are the same in both families), under rtnl.
  * -EBADR for both or neither, -ENODEV, -EOPNOTSUPP if it is of another kind.
  */
-struct kt_netdev *kt_named_interface(const struct net *net, struct nlattr **attrs, struct netlink_ext_ack *extack);
+struct kt_netdev *kt_named_interface(struct net *net, struct nlattr **attrs, struct netlink_ext_ack *extack);
 int kt_listing_start(struct netlink_callback *cb);
 /* The interface of a listing, under rtnl, or an error: it may be gone since. */
 struct kt_netdev *kt_listed_interface(const struct netlink_callback *cb);

@@ -328,6 +328,7 @@ netdev_tx_t kt_transmit(struct sk_buff *skb, struct net_device *dev)
 	u8 reason = KT_REASON_NOT_IP;
 	kt_peer peer;
 	u32 head_len, mtu;
+	u8 reserved;
 
 	head_len = min_t(u32, skb->len, KT_HEAD_LEN);
 	head = skb_header_pointer(skb, 0, head_len, buffer);
@@ -359,25 +360,22 @@ netdev_tx_t kt_transmit(struct sk_buff *skb, struct net_device *dev)
 		KT_RUN(segment)->tos = kt_encapsulated_tos(tos);
 		KT_RUN(segment)->mtu = min_t(u32, mtu, KT_MTU_MAX);
 	}
-	switch (kt_reserve(kt->engine, kt_now_coarse(), peer, kt_run_length(run), &job, &reason)) {
-	case KT_RESERVED:
-		for (segment = run; segment; segment = segment->next)
-			skb_dst_drop(segment);
-		kt_take(run);
-		KT_RUN(run)->seal = job;
-		queue_run(kt, peer, run);
-		return NETDEV_TX_OK;
-	case KT_STAGE:
-		for (segment = run; segment; segment = segment->next)
-			skb_dst_drop(segment);
-		kt_take(run);
-		stage(kt, peer, run);
-		return NETDEV_TX_OK;
-	default:
+	reserved = kt_reserve(kt->engine, kt_now_coarse(), peer, kt_run_length(run), &job, &reason);
+	if (unlikely(reserved != KT_RESERVED && reserved != KT_STAGE)) {
 		if (run->next) {
 			kfree_skb_list(run->next);
 			skb_mark_not_on_list(run);
 		}
 		return refuse(run, reason);
 	}
+	for (segment = run; segment; segment = segment->next)
+		skb_dst_drop(segment);
+	kt_take(run);
+	if (likely(reserved == KT_RESERVED)) {
+		KT_RUN(run)->seal = job;
+		queue_run(kt, peer, run);
+	} else {
+		stage(kt, peer, run);
+	}
+	return NETDEV_TX_OK;
 }
