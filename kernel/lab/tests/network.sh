@@ -194,16 +194,18 @@ for filter in iptables ip6tables; do
     in_a $filter -w -t mangle -A POSTROUTING -o under -p udp -m mark ! --mark 0x77
 done
 counted() { in_a "$1" -w -t mangle -nvxL POSTROUTING "$2" | awk '{print $1}'; } # PROGRAM RULE
-for outside in iptables:192.0.2.2 'ip6tables:[2001:db8::2]'; do
-    # The new endpoint is reached with the session that there is, and after down and up with a handshake.
-    in_a wg set wg0 peer "$public_b" endpoint "${outside#*:}:2222"
+for outside in 'iptables 192.0.2.1 192.0.2.2' 'ip6tables [2001:db8::1] [2001:db8::2]'; do
+    read -r filter of_a of_b <<<"$outside"
+    # The new endpoint is reached with the session that there is, and after down and up with a handshake. It stays: b sends nothing more to the old one.
+    in_b wg set wg0 peer "$public_a" endpoint "$of_a:1111"
+    in_a wg set wg0 peer "$public_b" endpoint "$of_b:2222"
     in_a ping -c 2 -i 0.2 -W 5 -q 10.77.0.2 >/dev/null
     ip -n a link set wg0 down
     ip -n a link set wg0 up
     ip -n a address add fd77::1/64 dev wg0 nodad
     eventually 10 in_a ping -c 1 -W 5 -q 10.77.0.2
-    [ "$(counted "${outside%%:*}" 1)" -ge 4 ] || fail "of ${outside%%:*}, $(counted "${outside%%:*}" 1) datagrams have the mark"
-    equal "datagrams of ${outside%%:*} without the mark" 0 "$(counted "${outside%%:*}" 2)"
+    [ "$(counted $filter 1)" -ge 4 ] || fail "of $filter, $(counted $filter 1) datagrams have the mark"
+    equal "datagrams of $filter without the mark" 0 "$(counted $filter 2)"
 done
 in_a iptables -w -t mangle -F
 in_a ip6tables -w -t mangle -F
