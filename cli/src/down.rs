@@ -64,7 +64,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         Found::Orphan | Found::Nothing => {
             let marks = if matches!(found, Found::Orphan) {
                 firewall::marks(name)
-            } else if start::is_served_for_long(name) {
+            } else if start::is_served_elsewhere(name) {
                 return Err(start::elsewhere(name));
             } else {
                 let dead = Dead::of(name).ok_or_else(|| Failure::new(format!("the tunnel '{name}' is not up")))?;

@@ -41,13 +41,13 @@ pub(crate) fn exists(name: &InterfaceName) -> bool {
 
 /// Whether that is so in another one.
 pub(crate) fn is_elsewhere(name: &InterfaceName) -> bool {
-    let here = namespace();
+    let here = namespace_of("self");
     all().any(|(other, namespace)| other == *name && namespace != here)
 }
 
 /// The tunnels of this network namespace for which there is a note.
 pub(crate) fn names() -> impl Iterator<Item = InterfaceName> {
-    let here = namespace();
+    let here = namespace_of("self");
     all().filter(move |(_, namespace)| *namespace == here).map(|(name, _)| name)
 }
 
@@ -67,10 +67,10 @@ fn all() -> impl Iterator<Item = (InterfaceName, u64)> {
 }
 
 fn path(name: &InterfaceName) -> PathBuf {
-    Path::new(DIRECTORY).join(format!("{name}@{}", namespace()))
+    Path::new(DIRECTORY).join(format!("{name}@{}", namespace_of("self")))
 }
 
-/// The number of this process's network namespace, for as long as it exists; 0 where that cannot be known.
-fn namespace() -> u64 {
-    fs::metadata("/proc/self/ns/net").map_or(0, |metadata| metadata.ino())
+/// The number of a process's network namespace, for as long as it exists; 0 where that cannot be known.
+pub(crate) fn namespace_of(process: &str) -> u64 {
+    fs::metadata(format!("/proc/{process}/ns/net")).map_or(0, |metadata| metadata.ino())
 }

@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::kernel;
 use crate::netlink::Netlink;
 use crate::netlink::link::Link;
+use crate::record;
 use crate::say::say;
 use kerntun_config::InterfaceName;
 use nix::errno::Errno;
@@ -93,8 +94,16 @@ pub(crate) fn socket_of(name: &InterfaceName) -> PathBuf {
     Path::new(kerntun_uapi::SOCKET_DIRECTORY).join(format!("{name}.sock"))
 }
 
+/// Whether a tunnel without an interface here is served in another network namespace. One whose interface has just gone may take a
+/// moment to end.
+pub(crate) fn is_served_elsewhere(name: &InterfaceName) -> bool {
+    let listener = kerntun_uapi::server::listener_of(&socket_of(name)).ok().flatten();
+    let namespace = listener.map_or(0, |process| record::namespace_of(&process.to_string()));
+    namespace != 0 && namespace != record::namespace_of("self") || is_served_for_long(name)
+}
+
 /// Whether somebody serves it after its interface is gone for longer than it takes to end.
-pub(crate) fn is_served_for_long(name: &InterfaceName) -> bool {
+fn is_served_for_long(name: &InterfaceName) -> bool {
     let mut waited = Duration::ZERO;
     while is_served(name) {
         if waited >= END {

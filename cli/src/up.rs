@@ -83,8 +83,7 @@ impl<'a> Up<'a> {
     fn begin(configuration: &'a Configuration, interrupt: &'a Interrupt) -> Result<Self, Failure> {
         let mut netlink = open()?;
         match Device::find(&mut netlink, &configuration.interface)? {
-            // One that has just gone may take a moment to end.
-            Found::Nothing if start::is_served_for_long(&configuration.interface) => {
+            Found::Nothing if start::is_served_elsewhere(&configuration.interface) => {
                 return Err(start::elsewhere(&configuration.interface));
             }
             Found::Nothing => {}
