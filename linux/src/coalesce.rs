@@ -24,6 +24,9 @@ use crate::vnet::{self, VnetHeader};
 /// Most packets in one run. Keeps the gather list of a write on the stack.
 pub const MAX_RUN: usize = 128;
 
+/// Most UDP packets in one run: `UDP_MAX_SEGMENTS` of Linux before 6.9, which refuses more; later ones take 128.
+const MAX_UDP_RUN: usize = 64;
+
 /// Longest super-packet in bytes, headers included.
 const MAX_SUPER: usize = 65_535;
 
@@ -70,7 +73,7 @@ impl Coalescer {
     /// Takes as many packets from the front of `packets` as may go into one write.
     ///
     /// Packets must be trimmed to the length in their IP header; others are passed on alone. The run has at least one
-    /// packet unless `packets` is empty, at most [`MAX_RUN`], and at most 65,535 bytes.
+    /// packet unless `packets` is empty, at most [`MAX_RUN`] (of UDP 64), and at most 65,535 bytes.
     #[must_use]
     pub fn next_run<P: AsRef<[u8]>>(&self, packets: &[P]) -> Run {
         let mut run =
@@ -80,7 +83,8 @@ impl Coalescer {
         let Some(first) = Segment::parse(first).filter(|segment| self.allows(segment)) else { return run };
         let mut total = first.packet.len();
         let mut last = first;
-        for packet in rest.take(MAX_RUN - 1) {
+        let most = if first.tcp { MAX_RUN } else { MAX_UDP_RUN };
+        for packet in rest.take(most - 1) {
             let Some(next) = Segment::parse(packet) else { break };
             total += next.payload().len();
             if total > MAX_SUPER || !next.follows(&first, &last, run.count) {
