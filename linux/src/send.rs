@@ -7,7 +7,6 @@
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
-use std::time::Duration;
 use std::{io, ptr};
 
 use crate::address::{Control, RawAddress, Source, write_control};
@@ -19,9 +18,6 @@ pub const SEND_BUFFER: usize = 1 << 20;
 
 /// Messages per `sendmmsg`.
 const BATCH: usize = 32;
-
-/// How long one flush may wait altogether for room in socket buffers.
-const MAX_WAIT: Duration = Duration::from_millis(100);
 
 /// Events kept per flush; the counters are exact in any case.
 const MAX_EVENTS: usize = 32;
@@ -80,7 +76,7 @@ pub struct SendStats {
     pub calls: u64,
     /// Dropped: longer than the path takes (`EMSGSIZE`).
     pub too_big: u64,
-    /// Dropped: no room even after waiting, or no memory (`EAGAIN`, `ENOBUFS`, `ENOMEM`).
+    /// Dropped: no room in the socket buffer, or no memory (`EAGAIN`, `ENOBUFS`, `ENOMEM`).
     pub no_room: u64,
     /// Dropped: no way to the destination (`ENETUNREACH`, `EHOSTUNREACH`, `ENETDOWN`, no socket of its family, ...).
     pub unreachable: u64,
@@ -102,7 +98,6 @@ pub struct SendQueue {
     messages: Vec<Span>,
     events: Vec<SendEvent>,
     stats: SendStats,
-    wait_left: Duration,
 }
 
 /// Datagrams of `stride` bytes each (the last may be shorter) in the buffer.
@@ -137,7 +132,6 @@ impl SendQueue {
             messages: Vec::new(),
             events: Vec::new(),
             stats: SendStats::default(),
-            wait_left: MAX_WAIT,
         }
     }
 
@@ -178,14 +172,14 @@ impl SendQueue {
         self.runs.push(Span { start, len, stride, route });
     }
 
-    /// Sends everything and empties the queue. Waits at most 100 ms altogether for room in socket buffers; what finds
-    /// none is dropped and counted. `now` is [`boottime`](crate::clock::boottime).
+    /// Sends everything and empties the queue. Never waits: a message that finds no room in its socket buffer is dropped
+    /// and counted, as a full queue of a network card does it. Who waited would keep packets of other peers, and those of
+    /// the other direction. `now` is [`boottime`](crate::clock::boottime).
     ///
     /// Datagrams to one destination leave in the order they were committed. No error ends it: see
     /// [`SendQueue::events`] and [`SendQueue::stats`].
     pub fn flush(&mut self, sockets: &Sockets, now: u64) {
         self.events.clear();
-        self.wait_left = MAX_WAIT;
         self.expand(sockets, now);
         let messages = std::mem::take(&mut self.messages);
         let mut rest = messages.as_slice();
@@ -239,14 +233,11 @@ impl SendQueue {
                     done.iter().for_each(|span| self.sent(span));
                     batch = later;
                 }
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::EINTR) => {}
-                    Some(libc::EAGAIN) if self.wait(socket) => {}
-                    _ => {
-                        self.send_hard(socket, first, error, now);
-                        batch = others;
-                    }
-                },
+                Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
+                Err(error) => {
+                    self.send_hard(socket, first, error, now);
+                    batch = others;
+                }
             }
         }
     }
@@ -300,26 +291,10 @@ impl SendQueue {
                     self.sent(span);
                     return Ok(());
                 }
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::EINTR) => {}
-                    Some(libc::EAGAIN) if self.wait(socket) => {}
-                    _ => return Err(error),
-                },
+                Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
+                Err(error) => return Err(error),
             }
         }
-    }
-
-    /// Waits for room in the socket buffer; `false` when the time of this flush is used up.
-    fn wait(&mut self, socket: &UdpSocket) -> bool {
-        if self.wait_left.is_zero() {
-            return false;
-        }
-        let before = std::time::Instant::now();
-        let ready = sys::poll_one(socket.as_fd(), libc::POLLOUT, self.wait_left).unwrap_or(false);
-        // At least a millisecond, so that a socket which is "ready" and yet refuses cannot hold us for ever.
-        let waited = before.elapsed().max(Duration::from_millis(1));
-        self.wait_left = self.wait_left.saturating_sub(waited);
-        ready
     }
 
     fn sent(&mut self, span: &Span) {

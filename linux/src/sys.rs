@@ -6,7 +6,6 @@ use std::ffi::c_int;
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::time::Duration;
 
 /// Turns the `-1` convention into `io::Error`.
 pub(crate) fn check(result: c_int) -> io::Result<c_int> {
@@ -98,14 +97,6 @@ pub(crate) fn writev(fd: BorrowedFd<'_>, slices: &[io::IoSlice<'_>]) -> io::Resu
     let count = c_int::try_from(slices.len()).unwrap_or(c_int::MAX);
     // SAFETY: `IoSlice` has the layout of `iovec` by its documentation; the slices are borrowed for the call.
     check_len(unsafe { libc::writev(fd.as_raw_fd(), slices.as_ptr().cast(), count) })
-}
-
-/// Waits until one descriptor is ready for `events`, at most `timeout`. `false` when the time ran out.
-pub(crate) fn poll_one(fd: BorrowedFd<'_>, events: libc::c_short, timeout: Duration) -> io::Result<bool> {
-    let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
-    let timeout = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
-    // SAFETY: one live entry.
-    check(unsafe { libc::poll(&raw mut entry, 1, timeout) }).map(|ready| ready > 0)
 }
 
 /// A plain C structure of zeros.

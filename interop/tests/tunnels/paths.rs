@@ -1,6 +1,6 @@
 //! What the network under the tunnel can be like, and the interface on top of it.
 
-use kerntun_interop::namespace::check;
+use kerntun_interop::namespace::{check, said};
 use kerntun_interop::program::Program::{Kerntun, WireguardGo};
 use kerntun_interop::requirements::met;
 use kerntun_interop::site::Family;
@@ -9,7 +9,9 @@ use kerntun_interop::traffic::bulk::bulk;
 use kerntun_interop::traffic::echo::{Pinger, is_unreachable, reach, reach_within};
 use kerntun_interop::traffic::flow::{Flow, Pace};
 use kerntun_interop::tunnel::{PORT, Plan, Tunnel};
-use kerntun_interop::wait::ONE_RETRY;
+use kerntun_interop::uapi::Connection;
+use kerntun_interop::wait::{ONE_RETRY, SOON, wait_until};
+use std::io::{Write, stderr};
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
@@ -106,6 +108,52 @@ fn pulled_cable() {
         assert_eq!(report.disordered, 0, "{report:?}");
         assert!(report.received > 0, "{report:?}");
     }
+}
+
+/// More is sent than the cable takes, until the socket's buffer is full and stays so. What comes the other way passes all
+/// the same: nobody waits for room.
+#[test]
+fn full_uplink() {
+    if !met("full uplink", &["tc"]) {
+        return;
+    }
+    // One worker has both directions; packets one by one, so that few of them fill a batch.
+    let alone = &[("KERNTUN_WORKERS", "1"), ("KERNTUN_OFFLOAD", "off")];
+    let tunnel = Tunnel::with_environment(Kerntun, Kerntun, alone);
+    for (namespace, other, host) in
+        [(&tunnel.site.left, &tunnel.site.right, 2), (&tunnel.site.right, &tunnel.site.left, 1)]
+    {
+        // Questions and answers about neighbours would stand in the same queue.
+        let link = other.ip("link show cable");
+        let address = link.split_whitespace().skip_while(|word| *word != "link/ether").nth(1).unwrap();
+        namespace.ip(&format!("neigh replace {} lladdr {address} dev cable nud permanent", Family::V4.outer(host)));
+    }
+    tunnel.configure(Plan::default());
+    tunnel.exchange();
+    let (left, right) = (&tunnel.site.left, &tunnel.site.right);
+    // A queue that holds more than the buffer, as otherwise the queue drops first.
+    let qdisc = |arguments: &str| left.command("tc").arg("qdisc").args(arguments.split(' ')).output().unwrap();
+    let limited = qdisc("add dev cable root tbf rate 4mbit burst 20kb limit 100mb");
+    if !limited.status.success() {
+        let _ = writeln!(stderr(), "SKIPPED: full uplink: tc: {}", said(&limited));
+        return;
+    }
+    let dropped = || {
+        let answer = Connection::open(&tunnel.left.socket()).unwrap().ask(b"get_diagnostics=1\n\n").unwrap();
+        answer.lines().find_map(|line| line.strip_prefix("send.no_room=")).unwrap().parse::<u64>().unwrap()
+    };
+    let pace = |together, micros| Pace { size: 1200, together, pause: Duration::from_micros(micros) };
+    let up = Flow::start(left, right, Family::V4.inner(2), pace(10, 5000));
+    wait_until("the buffer is full", SOON, || dropped() > 0);
+    let before = dropped();
+    let down = Flow::start(right, left, Family::V4.inner(1), pace(6, 1000));
+    sleep(Duration::from_secs(5));
+    let (down, dropped) = (down.finish(), dropped() - before);
+    assert!(qdisc("del dev cable root").status.success());
+    let up = up.finish();
+    eprintln!("down {down:?}, up {up:?}, {dropped} dropped meanwhile");
+    assert!(dropped > 0, "the buffer was full all the time");
+    assert!(down.received * 2 > down.sent, "{down:?}");
 }
 
 /// The interface goes down and comes up again, on either side.
