@@ -167,7 +167,7 @@ fn device(shared: &Shared, now: Instant, answer: &mut DiagnosticsWriter<'_>) -> 
     answer.entry("offload.tun", &words(&tun))?;
     if let Some(pair) = sockets {
         // A datagram of the usual MTU stands for all.
-        let segments = pair.v4.segments(1452, now.as_nanos()) > 1;
+        let segments = pair.v4.segments(1452) > 1;
         answer.entry("offload.udp", &words(&[(segments, "segment"), (pair.v4.gro(), "gro")]))?;
     }
     answer.entry("clock.now", &wall().seconds)?;

@@ -86,8 +86,8 @@
 //!   [`TUN_BUFFER`]; allocated once.
 //! - **Sticky source.** [`Received::local`] goes into [`Route::source`] of the answers. Drop cached sources on
 //!   [`SendEvent::SourceLost`], on [`LinkEvent::RoutesChanged`], and when the mark changes.
-//! - **Offloads** are found out: the TUN device's when it is made, `UDP_SEGMENT` on each refusal (and tried again after
-//!   a minute). [`TunConfig::offload`] and [`UdpConfig::offload`] force them off.
+//! - **Offloads** are found out: the TUN device's when it is made, `UDP_SEGMENT` on each refusal, for the address
+//!   concerned (and tried again after a minute). [`TunConfig::offload`] and [`UdpConfig::offload`] force them off.
 //! - **Namespaces.** Everything belongs to the network namespace of the thread that opened it.
 //!
 //! `unsafe` is confined to `sys`, `address` and single calls with their argument beside them. `libc` is the only
@@ -107,6 +107,7 @@ pub mod coalesce;
 pub mod error;
 pub mod inherit;
 pub mod interface;
+mod lessons;
 pub mod netlink_watch;
 pub mod poll;
 pub mod queue;

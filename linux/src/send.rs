@@ -3,13 +3,14 @@
 //! A worker calls [`SendQueue::reserve`], writes and seals datagrams there one behind the other, and calls
 //! [`SendQueue::commit`]; any number of times, to any destinations of either family. [`SendQueue::flush`] hands
 //! everything to the kernel in as few calls as it allows. When the kernel refuses to segment, the same bytes are sent
-//! again datagram by datagram at once, and the socket remembers for a minute.
+//! again datagram by datagram at once, and the queue remembers for a minute.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::{io, ptr};
 
 use crate::address::{Control, RawAddress, Source, write_control};
+use crate::lessons::Lessons;
 use crate::sys;
 use crate::udp::{Sockets, UdpSocket};
 
@@ -37,8 +38,8 @@ pub struct Route {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SendEvent {
-    /// The kernel does not segment datagrams of `stride` bytes towards this family; they go one by one for a minute.
-    /// Nothing was lost. Told once per lesson.
+    /// The kernel does not segment datagrams of `stride` bytes towards this address (with `EIO`: of any size towards this
+    /// family); they go one by one for a minute. Nothing was lost. Told at most once a minute, whoever is concerned.
     GsoRefused {
         /// Towards whom it was noticed.
         destination: SocketAddr,
@@ -98,6 +99,7 @@ pub struct SendQueue {
     messages: Vec<Span>,
     events: Vec<SendEvent>,
     stats: SendStats,
+    lessons: Lessons,
 }
 
 /// Datagrams of `stride` bytes each (the last may be shorter) in the buffer.
@@ -132,6 +134,7 @@ impl SendQueue {
             messages: Vec::new(),
             events: Vec::new(),
             stats: SendStats::default(),
+            lessons: Lessons::new(),
         }
     }
 
@@ -218,8 +221,10 @@ impl SendQueue {
     fn expand(&mut self, sockets: &Sockets, now: u64) {
         self.messages.clear();
         for run in &self.runs {
-            let socket = sockets.for_destination(&run.route.destination);
-            let most = run.stride * socket.map_or(1, |socket| socket.segments(run.stride, now));
+            let to = run.route.destination;
+            let singly = run.len <= run.stride || !self.lessons.allow(to.ip(), run.stride, now);
+            let socket = sockets.for_destination(&to).filter(|_| !singly);
+            let most = run.stride * socket.map_or(1, |socket| socket.segments(run.stride));
             self.messages.extend(run.cut(most));
         }
     }
@@ -263,8 +268,8 @@ impl SendQueue {
         // Only if the datagrams pass by themselves was segmentation the trouble.
         if self.stats.datagrams > before {
             self.stats.gso_refused += 1;
-            if socket.gso_refused(span.stride, errno, now) {
-                let destination = span.route.destination;
+            let destination = span.route.destination;
+            if self.lessons.refused(destination.ip(), span.stride, errno, now) {
                 self.tell(SendEvent::GsoRefused { destination, stride: span.stride, error });
             }
         }

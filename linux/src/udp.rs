@@ -6,7 +6,6 @@ use std::ffi::c_int;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::address::{RawAddress, SOL_UDP, UDP_GRO, UDP_SEGMENT};
 use crate::error::BindError;
@@ -17,9 +16,6 @@ pub const SOCKET_BUFFER: usize = 4 << 20;
 
 /// Tries for a random port that is free in both families (`wg_socket_init` in Linux makes as many).
 const PORT_TRIES: usize = 100;
-
-/// How long segmentation stays off after the kernel refused it, in nanoseconds.
-const GSO_RETRY: u64 = 60_000_000_000;
 
 /// Which batching the UDP sockets may use. What the kernel lacks is found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +74,7 @@ pub struct UdpSocket {
     fd: OwnedFd,
     v6: bool,
     gro: bool,
-    gso: Gso,
+    gso: bool,
 }
 
 /// Binds sockets for all workers, or none.
@@ -130,25 +126,17 @@ impl UdpSocket {
         self.gro
     }
 
-    /// Most datagrams of this size that may be sent as one buffer at time `now` (in [`boottime`](crate::clock::boottime)
-    /// nanoseconds); 1 when segmentation is off.
+    /// Most datagrams of this size that the kernel takes as one message, if the way to their destination allows that; 1
+    /// where it cannot cut messages or may not.
     #[must_use]
-    pub fn segments(&self, stride: usize, now: u64) -> usize {
+    pub fn segments(&self, stride: usize) -> usize {
         /// `UDP_MAX_SEGMENTS` of Linux before 6.9; later ones take 128.
         const MAX_SEGMENTS: usize = 64;
-        if stride == 0 || stride > self.gso.limit(now) {
+        if stride == 0 || !self.gso {
             return 1;
         }
         let bytes = if self.v6 { 65_527 } else { 65_507 };
         (bytes / stride).clamp(1, MAX_SEGMENTS)
-    }
-
-    /// Notes that the kernel refused to cut datagrams of this size; `true` if that is news.
-    pub(crate) fn gso_refused(&self, stride: usize, errno: i32, now: u64) -> bool {
-        // EIO: the device cannot do checksums, so no size will work. Otherwise the size is above the path's MTU, and
-        // smaller ones may still do; below the IPv6 minimum that is not the reason.
-        let limit = if errno == libc::EIO || stride < 1280 { 0 } else { stride - 1 };
-        self.gso.lower(limit, now)
     }
 
     fn open(v6: bool, offload: UdpOffload) -> io::Result<Self> {
@@ -175,7 +163,7 @@ impl UdpSocket {
         // was mended for 5.10 and carried back to older series, so that no version number shows it.
         let gro = offload.gro && sys::set_option(fd, SOL_UDP, UDP_GRO, 1).is_ok();
         let gso = offload.gso && sys::get_option(fd, SOL_UDP, UDP_SEGMENT).is_ok();
-        Ok(Self { v6, gro, gso: Gso::new(gso), fd: owned })
+        Ok(Self { v6, gro, gso, fd: owned })
     }
 
     fn bind(&self, port: u16) -> io::Result<()> {
@@ -270,38 +258,5 @@ fn grow_buffer(fd: BorrowedFd<'_>, force: c_int, plain: c_int) {
     let size = SOCKET_BUFFER as c_int;
     if sys::set_option(fd, libc::SOL_SOCKET, force, size).is_err() {
         let _ = sys::set_option(fd, libc::SOL_SOCKET, plain, size);
-    }
-}
-
-/// What has been learnt about segmentation on this socket.
-#[derive(Debug)]
-struct Gso {
-    /// What to return to when the lesson is forgotten: everything, or nothing where the kernel lacks it.
-    full: usize,
-    /// Largest datagram that may be part of a segmented buffer.
-    limit: AtomicUsize,
-    /// When to forget.
-    retry_at: AtomicU64,
-}
-
-impl Gso {
-    fn new(on: bool) -> Self {
-        let full = if on { usize::MAX } else { 0 };
-        Self { full, limit: AtomicUsize::new(full), retry_at: AtomicU64::new(u64::MAX) }
-    }
-
-    // Relaxed everywhere: a thread that sees an old limit asks the kernel once more and is refused once more.
-    fn limit(&self, now: u64) -> usize {
-        if now >= self.retry_at.load(Ordering::Relaxed) {
-            self.retry_at.store(u64::MAX, Ordering::Relaxed);
-            self.limit.store(self.full, Ordering::Relaxed);
-        }
-        self.limit.load(Ordering::Relaxed)
-    }
-
-    fn lower(&self, limit: usize, now: u64) -> bool {
-        let before = self.limit.fetch_min(limit, Ordering::Relaxed);
-        self.retry_at.store(now.saturating_add(GSO_RETRY), Ordering::Relaxed);
-        limit < before
     }
 }

@@ -20,9 +20,9 @@ fn segmentation_steps_down_and_loses_nothing() {
     let (port, receiver) = only(bind(&CONFIG).unwrap());
     let (mut queue, mut batch) = (SendQueue::new(), RecvBatch::new(8));
     let data = Random(41).bytes(20_000);
+    let mut now = 0;
     for (address, socket) in [("127.0.0.1", &receiver.v4), ("::1", receiver.v6.as_ref().unwrap())] {
         let to = route(SocketAddr::new(address.parse().unwrap(), port));
-        let mut now = 1_000_000_000;
         let mut round = |now: u64, stride: usize| {
             let calls = queue.stats().calls;
             queue_run(&mut queue, &data, stride, to);
@@ -31,20 +31,19 @@ fn segmentation_steps_down_and_loses_nothing() {
             assert_eq!(got.into_iter().flat_map(|got| got.data).collect::<Vec<_>>(), data);
             (events(&mut queue), queue.stats().calls - calls)
         };
+        now += 61_000_000_000;
+        assert_eq!(sender.for_destination(&to.destination).unwrap().segments(1400), 46);
         let (told, _) = round(now, 1400);
         assert!(
             matches!(&told[..], [SendEvent::GsoRefused { stride: 1400, destination, .. }] if *destination == to.destination),
             "{told:?}"
         );
         // Remembered, told once; one sendmmsg for all. Smaller ones are not concerned.
-        assert_eq!(sender.for_destination(&to.destination).unwrap().segments(1400, now), 1);
-        assert_eq!(sender.for_destination(&to.destination).unwrap().segments(1000, now), 64);
         let (told, calls) = round(now, 1400);
         assert!(told.is_empty() && calls == 1, "{told:?} {calls}");
         assert!(round(now, 1000).0.is_empty());
         // Tried again after a minute.
         now += 61_000_000_000;
-        assert_eq!(sender.for_destination(&to.destination).unwrap().segments(1400, now), 46);
         assert_eq!(round(now, 1400).0.len(), 1);
         ip("link set lo mtu 65536");
         now += 61_000_000_000;
@@ -77,13 +76,48 @@ fn segmentation_refused_outright_and_a_lost_source_at_once() {
     let told = events(&mut queue);
     let refused = told.iter().filter(|event| matches!(event, SendEvent::GsoRefused { stride: 100, .. })).count();
     let lost = told.iter().filter(|event| matches!(event, SendEvent::SourceLost { .. })).count();
-    // Two messages, 64 and 36 datagrams; each finds out about the source, the socket remembers about segmentation.
+    // Two messages, 64 and 36 datagrams; each finds out about the source, the queue remembers about segmentation, but only for what it cuts next.
     assert_eq!((refused, lost, told.len()), (1, 2, 3), "{told:?}");
     let (got, _) = receive(&receiver.v4, &mut batch, 100);
     assert_eq!(got.into_iter().flat_map(|got| got.data).collect::<Vec<_>>(), data);
     assert_eq!((queue.stats().datagrams, queue.stats().other), (100, 0));
-    assert_eq!(sender.v4.segments(50, 2), 1, "no size works");
-    assert_eq!(sender.v6.as_ref().unwrap().segments(100, 2), 64, "the other family is not concerned");
+    // No size works towards there; what is sent next needs no second try.
+    queue_run(&mut queue, &data[..9_000], 50, Route { source: None, ..to });
+    queue.flush(&sender, 2);
+    assert_eq!(receive(&receiver.v4, &mut batch, 180).0.len(), 180);
+    assert_eq!(queue.stats().gso_refused, 2);
+}
+
+/// What the route to one address does not take concerns no other one.
+#[test]
+fn a_small_route_slows_nobody_else() {
+    if !enter_namespace() {
+        return;
+    }
+    ip("route add local 10.9.1.0/24 dev lo mtu 1300");
+    ip("route add local 10.9.2.0/24 dev lo");
+    let (_, sender) = only(bind(&CONFIG).unwrap());
+    let (port, receiver) = only(bind(&CONFIG).unwrap());
+    let (mut queue, mut batch) = (SendQueue::new(), RecvBatch::new(8));
+    let data = Random(43).bytes(28_000);
+    let mut send = |queue: &mut SendQueue, address: &str| {
+        let calls = queue.stats().calls;
+        queue_run(queue, &data, 1400, route(SocketAddr::new(address.parse().unwrap(), port)));
+        queue.flush(&sender, 1_000);
+        let (got, messages) = receive(&receiver.v4, &mut batch, 20);
+        assert_eq!(got.into_iter().flat_map(|got| got.data).collect::<Vec<_>>(), data, "{address}");
+        (messages, queue.stats().calls - calls)
+    };
+    // Refused as a whole, then one by one; from then on one by one in one call.
+    assert_eq!(send(&mut queue, "10.9.1.1"), (20, 21));
+    assert!(matches!(&events(&mut queue)[..], [SendEvent::GsoRefused { stride: 1400, .. }]));
+    assert_eq!(send(&mut queue, "10.9.1.1"), (20, 1));
+    assert_eq!(send(&mut queue, "10.9.2.1"), (1, 1), "sent and received as one message");
+    // Learnt for each address, and told of one.
+    assert_eq!(send(&mut queue, "10.9.1.2"), (20, 21));
+    assert!(events(&mut queue).is_empty());
+    assert_eq!(send(&mut queue, "10.9.1.2"), (20, 1));
+    assert_eq!(queue.stats().gso_refused, 2);
 }
 
 #[test]
