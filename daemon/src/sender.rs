@@ -231,6 +231,7 @@ impl<'d> Sender<'d> {
             engine.count_drop(Some(job.peer()), Reason::SendFailed, job.count());
             return;
         };
+        let [head @ .., _, _, _, _, _, _, _, _] = job.header(0);
         for (index, span) in (0..).zip(&self.spans) {
             let Some((header, body)) =
                 room.get_mut(span.start..span.start + span.len).and_then(<[u8]>::split_first_chunk_mut::<HEADER>)
@@ -246,8 +247,7 @@ impl<'d> Sender<'d> {
         let sealed = engine.seal(job, &mut Slices { buffer: room, spans: &self.spans });
         let Some(Ok(departure)) = sealed.map(|sealed| engine.commit_sealed(now, sealed, total, data)) else { return };
         let route = route_to(&departure.endpoint, tos);
-        let port = self.sockets.as_ref().map_or(0, |sockets| sockets.port);
-        let is_own = |packet: &Routed<'_>| is_own_datagram(packet.segments.packet(), &route.destination, port);
+        let is_own = |packet: &Routed<'_>| is_own_datagram(packet.segments.packet(), &route.destination, &head);
         if packets.iter().any(is_own) {
             engine.count_drop(Some(peer), Reason::SendFailed, datagrams);
             self.tell_of_loop(route.destination);
