@@ -112,6 +112,8 @@ impl End {
         if env::var_os("LOG_LEVEL").is_none() {
             command.env("LOG_LEVEL", "silent");
         }
+        // The usual place would fill with files of interfaces that never come again.
+        command.env("KERNTUN_STAMP_FILE", self.stamps());
         command.envs(self.environment.iter().copied());
         if self.program == Program::WireguardGo {
             // A large box of advice for whoever has the kernel module.
@@ -133,6 +135,11 @@ impl End {
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         format!("/var/run/wireguard/{}.sock", self.interface).into()
+    }
+
+    /// Where it remembers the greatest timestamp it sent, until this is dropped.
+    fn stamps(&self) -> PathBuf {
+        env::temp_dir().join(format!("{}.stamp", self.interface))
     }
 
     /// Its process id.
@@ -326,5 +333,6 @@ impl Drop for End {
             let _ = child.wait();
         }
         let _ = fs::remove_file(self.socket());
+        let _ = fs::remove_file(self.stamps());
     }
 }

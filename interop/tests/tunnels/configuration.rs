@@ -341,6 +341,7 @@ fn wg_quick(namespace: &Namespace, what: &str, file: &Scratch) -> Output {
     path.push(std::env::var_os("PATH").unwrap());
     let mut command = namespace.command("wg-quick");
     command.arg(what).arg(&file.0).env("PATH", path).env("WG_QUICK_USERSPACE_IMPLEMENTATION", "kerntun");
+    command.env("KERNTUN_STAMP_FILE", file.0.with_extension("stamp"));
     command.output().unwrap()
 }
 
@@ -379,6 +380,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
+        let _ = fs::remove_file(self.0.with_extension("stamp"));
         // Only if it is empty, so never somebody else's.
         let _ = self.0.parent().map(fs::remove_dir);
     }

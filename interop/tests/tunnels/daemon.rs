@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 fn nothing_is_left(end: &End) {
     assert!(!fs::exists(end.socket()).unwrap(), "the socket is removed");
+    assert!(!fs::exists(format!("/var/lib/kerntun/{}.stamp", end.interface)).unwrap(), "tests leave nothing of theirs");
     assert!(!end.namespace.ip("-brief link").contains(&end.interface), "the interface is removed");
 }
 
