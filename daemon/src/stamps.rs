@@ -12,6 +12,8 @@
 //!   because the clock is probably wrong.
 //! - a file of which nothing can be read any more is as good as none, and reported. That is as safe: only peers decide whether a
 //!   timestamp is too old, and one that is locks nobody out but ourselves, until the clock has caught up.
+//! - a file that cannot be made for want of room, or on a disk that is read-only, is done without, and reported: a full disk must not
+//!   keep tunnels from coming up.
 
 mod file;
 
@@ -57,7 +59,18 @@ impl Stamps {
             credible: true,
         };
         let Some(path) = path else { return Ok(stamps) };
-        let (file, said) = StampFile::open(&path).map_err(|error| Error::StampFile { path, error })?;
+        let (file, said) = match StampFile::open(&path) {
+            Ok(opened) => opened,
+            Err(error) if file::is_no_room(&error) => {
+                tracing::error!(
+                    "there is no file to remember timestamps in ({}: {error}): going by the clock alone. If it is set back later, peers do \
+                     not answer until it has caught up",
+                    path.display()
+                );
+                return Ok(stamps);
+            }
+            Err(error) => return Err(Error::StampFile { path, error }),
+        };
         let file = stamps.file.insert(file);
         let stored = match said {
             Said::Stamp(stored) => stored,

@@ -84,6 +84,11 @@ impl StampFile {
     }
 }
 
+/// Whether the disk is at fault: full, with or without a quota, or read-only. Nothing but making a file gives these errors here.
+pub(super) fn is_no_room(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem)
+}
+
 /// Whether this may have been a line of ours. A number as short as that of a process may be somebody else's.
 fn are_remains(text: &[u8]) -> bool {
     text.iter().all(|byte| b"0123456789.\n\0".contains(byte)) && (text.len() > SHORT || text.contains(&0))

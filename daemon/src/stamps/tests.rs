@@ -232,6 +232,17 @@ fn so_are_files_of_others_and_links() {
 }
 
 #[test]
+fn only_the_disk_is_done_without() {
+    let is_no_room = |number| file::is_no_room(&std::io::Error::from_raw_os_error(number));
+    for number in [libc::ENOSPC, libc::EDQUOT, libc::EROFS] {
+        assert!(is_no_room(number), "{number}");
+    }
+    for number in [libc::EACCES, libc::ELOOP, libc::ENOENT, libc::EISDIR, libc::EIO] {
+        assert!(!is_no_room(number), "{number}");
+    }
+}
+
+#[test]
 fn without_a_file_the_clock_is_all() {
     let mut stamps = Stamps::open(None, &engine(), at(5), boot(0)).unwrap();
     assert_eq!(stamps.stamp(at(9), boot(0), &engine()), at(9));

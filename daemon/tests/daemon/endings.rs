@@ -123,6 +123,41 @@ fn what_is_missing_is_said() {
     assert!(said.contains("run as root or with CAP_NET_ADMIN"), "{said}");
 }
 
+/// A disk on which no file can be made keeps no tunnel from coming up: the daemon says so and goes on without.
+#[test]
+fn a_full_disk_is_no_reason_not_to_serve() {
+    if !is_root() {
+        return;
+    }
+    let namespace = Namespace::new();
+    let this = std::env::current_exe().unwrap();
+    let disk = std::env::temp_dir().join(unique());
+    std::fs::create_dir(&disk).unwrap();
+    for (option, reason) in [("nr_inodes=1", "No space left on device"), ("ro", "Read-only file system")] {
+        let (name, log) = (unique(), disk.with_extension("log"));
+        let line = format!(
+            "mount -t tmpfs -o {option} none {} && exec {} --exact serve --nocapture --test-threads=1",
+            disk.display(),
+            this.display()
+        );
+        let mut command = std::process::Command::new("ip");
+        command.args(["netns", "exec", &namespace.0, "unshare", "-m", "sh", "-c", &line]).env(SERVE, &name);
+        command.env("KERNTUN_STAMP_FILE", disk.join("stamp")).env("LOG_LEVEL", "error");
+        let output = std::fs::File::create(&log).unwrap();
+        let mut daemon = Daemon::of(name, command.stderr(output).spawn().unwrap());
+        let said = || std::fs::read_to_string(&log).unwrap();
+        wait_until("the daemon to serve", || {
+            assert!(!said().contains("kerntun: "), "{}", said());
+            daemon.serves()
+        });
+        assert!(said().contains("no file to remember timestamps in") && said().contains(reason), "{}", said());
+        daemon.signal(Signal::TERM);
+        daemon.end();
+        std::fs::remove_file(&log).unwrap();
+    }
+    std::fs::remove_dir(&disk).unwrap();
+}
+
 #[test]
 fn timestamps_go_on_where_they_ended() {
     if !is_root() {
