@@ -65,7 +65,8 @@ fn peer(state: &PeerState) -> Peer {
     let mut peer = Peer::new(PublicKey::from_bytes(state.public_key.0));
     peer.preshared_key = state.preshared_key.as_ref().map(key);
     peer.allowed_ips = allowed_ips_of(state).collect();
-    peer.endpoint = state.endpoint.map(endpoint);
+    // A packet may come from port 0, and a file with that could not be read any more.
+    peer.endpoint = state.endpoint.filter(|address| address.port() != 0).map(endpoint);
     peer.persistent_keepalive = Some(state.persistent_keepalive_interval).filter(|seconds| *seconds != 0);
     peer
 }
@@ -134,6 +135,17 @@ mod tests {
         let again = kerntun_config::Parser::new("x").parse(saved.as_bytes()).config.unwrap();
         assert_eq!(again.interface.fwmark, Some(51820));
         assert_eq!(again.interface.dns, file.interface.dns);
+    }
+
+    #[test]
+    fn an_endpoint_without_a_port_is_left_out() {
+        let saved = |text: &str| {
+            let mut state = PeerState::new(kerntun_uapi::PublicKey([2; 32]));
+            state.endpoint = text.parse().ok();
+            peer(&state).endpoint.map(|endpoint| endpoint.to_string())
+        };
+        assert_eq!(saved("192.0.2.1:9").as_deref(), Some("192.0.2.1:9"));
+        assert_eq!(saved("192.0.2.1:0"), None);
     }
 
     #[test]

@@ -58,6 +58,8 @@ pub enum EndpointError {
     PortNotANumber,
     /// A port above 65535.
     PortTooLarge,
+    /// Port 0, which is none.
+    PortZero,
     /// `scheme://host`.
     Url,
     /// What should be an address or a name is neither.
@@ -73,6 +75,7 @@ impl fmt::Display for EndpointError {
             Self::BareV6 => "is an IPv6 address without brackets and port",
             Self::PortNotANumber => "has a port that is not a number",
             Self::PortTooLarge => "has a port larger than 65535",
+            Self::PortZero => "has port 0, to which nothing can be sent",
             Self::Url => "is a URL, not a host and a port",
             Self::Host(cause) => return write!(f, "has a host that {cause}"),
         })
@@ -119,7 +122,10 @@ pub(crate) fn parse_port(text: &str) -> Result<u16, EndpointError> {
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
         return Err(EndpointError::PortNotANumber);
     }
-    text.parse().map_err(|_| EndpointError::PortTooLarge)
+    match text.parse() {
+        Ok(0) => Err(EndpointError::PortZero),
+        parsed => parsed.map_err(|_| EndpointError::PortTooLarge),
+    }
 }
 
 #[cfg(test)]
@@ -147,6 +153,8 @@ mod tests {
         assert_eq!(read("name:http"), Err(EndpointError::PortNotANumber));
         assert_eq!(read("name:65535"), ok("name:65535", false));
         assert_eq!(read("name:65536"), Err(EndpointError::PortTooLarge));
+        assert_eq!(read("name:0"), Err(EndpointError::PortZero));
+        assert_eq!(read("[2001:db8::1]:00"), Err(EndpointError::PortZero));
         assert_eq!(read("name:99999999999999999999"), Err(EndpointError::PortTooLarge));
         assert_eq!(read(""), Err(EndpointError::Empty));
         assert_eq!(read("udp://name:1"), Err(EndpointError::Url));

@@ -135,6 +135,42 @@ impl PublicKey {
     pub fn is_zero(&self) -> bool {
         self.0 == [0; KEY_LEN]
     }
+
+    /// Whether Diffie-Hellman with this key gives zero whatever the private key is (RFC 7748, section 6.1): no private key has it, and every
+    /// handshake with it fails. The key of zeros is one of them.
+    pub fn is_low_order(&self) -> bool {
+        let mut point = self.0;
+        // X25519 ignores the highest bit.
+        let [.., last] = &mut point;
+        *last &= 0x7f;
+        LOW_ORDER.contains(&point)
+    }
+}
+
+/// Every encoding of a point whose order divides eight, without the highest bit: 0, 1, two of order eight, and p - 1, p and p + 1,
+/// where p = 2^255 - 19.
+const LOW_ORDER: [[u8; KEY_LEN]; 7] = [
+    [0; KEY_LEN],
+    ends(1, 0, 0),
+    [
+        0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4, 0x6a, 0xda, 0x09,
+        0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00,
+    ],
+    [
+        0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83, 0xef, 0x5b, 0x04, 0x44,
+        0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f, 0x11, 0x57,
+    ],
+    ends(0xec, 0xff, 0x7f),
+    ends(0xed, 0xff, 0x7f),
+    ends(0xee, 0xff, 0x7f),
+];
+
+/// A number by its first byte, the ones between, and the last.
+const fn ends(first: u8, between: u8, last: u8) -> [u8; KEY_LEN] {
+    let mut bytes = [between; KEY_LEN];
+    let [start, .., end] = &mut bytes;
+    (*start, *end) = (first, last);
+    bytes
 }
 
 impl fmt::Display for PublicKey {

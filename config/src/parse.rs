@@ -13,6 +13,8 @@ use crate::model::Config;
 use crate::text::is_space;
 use peer::{Owners, PeerDraft};
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::net::IpAddr;
 use zeroize::Zeroizing;
 
 /// Longest line that is read, in bytes. One line may hold all the prefixes of a peer, so this is generous.
@@ -174,6 +176,8 @@ struct Reader {
     config: Config,
     interface_header: Option<Span>,
     interface_seen: Seen,
+    /// The line of each address of the interface, by what Linux tells addresses apart by.
+    address_lines: HashMap<(IpAddr, Option<u8>), usize>,
     peer: Option<PeerDraft>,
     /// Where the public key of each peer in `config` stands.
     public_key_spans: Vec<Span>,

@@ -8,7 +8,8 @@ impl Config {
     /// The whole configuration as wg-quick reads it, in the order in which `wg-quick save` writes it. What is at its
     /// default is left out; comments never were part of a [`Config`]. The text holds secrets and is wiped when dropped.
     ///
-    /// Parsing it gives back an equal configuration, as every type in it admits only what can be written.
+    /// Parsing it gives back an equal configuration, as every type in it admits only what can be written; but not if the same address
+    /// was put in twice, or an endpoint with port 0.
     pub fn to_text(&self) -> Zeroizing<String> {
         self.written(true)
     }

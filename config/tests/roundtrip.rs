@@ -76,7 +76,7 @@ fn config(rng: &mut Rng) -> Config {
             } else {
                 Host::Name(HostName::new(rng.pick(&["vpn.example.com", "x", "a-b_c.", "1.2.3.4.example"])).unwrap())
             },
-            port: rng.next() as u16,
+            port: (rng.next() as u16).max(1),
         }),
         persistent_keepalive: option(rng, |rng| if rng.chance(3) { 0 } else { rng.next() as u16 }),
     });

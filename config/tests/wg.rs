@@ -90,7 +90,6 @@ fn cases() -> Vec<String> {
         "Endpoint = [1.2.3.4]:5",
         "Endpoint = [fe80::1%1]:5",
         "Endpoint = 1.2.3.4:x1",
-        "Endpoint = 1.2.3.4:0",
         "Endpoint = 1.2.3.4 : 5",
         "Endpoint = :5",
         "Endpoint = [::1]:5:6",

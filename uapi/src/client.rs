@@ -230,10 +230,18 @@ impl fmt::Display for ClientError {
                 path.display()
             ),
             Self::Refused { name, errno } => {
-                write!(f, "the daemon of {name} refused the request: {errno}; its log says more")
+                write!(
+                    f,
+                    "the daemon of {name} refused the request: {errno}; why, its log says, which it has when it is started with \
+                     LOG_LEVEL=info"
+                )
             }
             Self::HungUp { name, .. } => {
-                write!(f, "the daemon of {name} closed the connection before answering: see its log")
+                write!(
+                    f,
+                    "the daemon of {name} closed the connection before answering; why, its log says, which it has when it is started \
+                     with LOG_LEVEL=info"
+                )
             }
             Self::BadAnswer { name, error } => write!(f, "the daemon of {name} does not follow the protocol: {error}"),
             Self::TimedOut { name } => {

@@ -215,6 +215,7 @@ fn our_client_talks_to_wireguard_go() {
     assert_eq!(diagnostics.unwrap(), None);
     let error = refused.unwrap_err();
     assert!(matches!(&error, kerntun_uapi::ClientError::Refused { errno, .. } if *errno == Errno::EINVAL), "{error}");
+    assert!(error.to_string().contains("LOG_LEVEL=info"), "{error}");
     // It was killed: its socket is stale, and ours takes its place.
     assert!(matches!(client.get(), Err(kerntun_uapi::ClientError::DaemonGone { .. })));
     assert!(UapiSocket::bind(&name).unwrap().is_in_place());

@@ -2,10 +2,12 @@
 
 use super::{Comment, Piece, Reader};
 use crate::address::{Address, AddressError};
+use crate::diagnostic::Span;
 use crate::keyword::Keyword;
 use crate::mask::quote;
 use crate::model::Table;
 use crate::text::{Hook, ScopedIp, SearchDomain, TableName, is_space};
+use std::collections::hash_map::Entry;
 
 /// Smallest MTU Linux gives to a TUN device (`ETH_MIN_MTU`), and what every IPv4 host can reassemble (RFC 791).
 const MTU_MIN: u32 = 68;
@@ -63,8 +65,24 @@ impl Reader {
     fn addresses(&mut self, value: Piece<'_>) {
         for item in value.split(|c| c == ',' || is_space(c)).filter(|item| !item.text.is_empty()) {
             match item.text.parse::<Address>() {
-                Ok(address) => self.config.interface.addresses.push(address),
+                Ok(address) => self.own_address(address, item.span),
                 Err(cause) => self.bad_address(item, cause, "10.0.0.1/24", "fd00::1/64"),
+            }
+        }
+    }
+
+    /// Linux takes an IPv4 address twice if the prefixes differ in length, an IPv6 address never.
+    fn own_address(&mut self, address: Address, span: Span) {
+        let prefix = if address.ip().is_ipv4() { Some(address.prefix()) } else { None };
+        match self.address_lines.entry((address.ip(), prefix)) {
+            Entry::Occupied(first) => {
+                self.findings
+                    .error(span, format!("the address {} stands already in line {}", address.ip(), first.get()))
+                    .help("remove one of the two: Linux refuses the second");
+            }
+            Entry::Vacant(slot) => {
+                slot.insert(span.line);
+                self.config.interface.addresses.push(address);
             }
         }
     }

@@ -125,9 +125,10 @@ impl Reader {
     fn public_key(&mut self, value: Piece<'_>) -> Option<PublicKey> {
         match PublicKey::from_base64(&value.compact()) {
             Ok(key) => {
-                if key.is_zero() {
+                if key.is_low_order() {
+                    let what = if key.is_zero() { "is all zeros" } else { "is a point of low order on the curve" };
                     self.findings
-                        .warning(value.span, "this PublicKey is all zeros: no peer can have it")
+                        .warning(value.span, format!("this PublicKey {what}: no peer can have it"))
                         .help("'wg pubkey' prints the right one on the peer's machine")
                         .unmasked();
                 }
@@ -210,11 +211,6 @@ impl Reader {
                 .warning(value.span, "this IPv6 address has no brackets, so what follows its last ':' is the port")
                 .help(format!("write {endpoint}"));
         }
-        if endpoint.port == 0 {
-            self.findings
-                .warning(value.span, "nothing can be sent to port 0")
-                .help("write the port from the peer's ListenPort");
-        }
         Some(endpoint)
     }
 
@@ -231,7 +227,7 @@ impl Reader {
             EndpointError::BareV6 => {
                 (value.span, format!("write the address in brackets, then the port: [{}]:51820", quote(text)))
             }
-            EndpointError::PortNotANumber | EndpointError::PortTooLarge => {
+            EndpointError::PortNotANumber | EndpointError::PortTooLarge | EndpointError::PortZero => {
                 (port, "a port is a number from 1 to 65535; the peer's ListenPort is meant".into())
             }
             EndpointError::Url => (value.span, "write only host and port, as in vpn.example.com:51820".into()),
