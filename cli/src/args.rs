@@ -173,6 +173,12 @@ mod tests {
         for name in names {
             assert!(help.lines().any(|line| line.starts_with(&format!("  {name} "))), "{name} is missing in\n{help}");
         }
+        // Without it every user could read the private key. The README shows the same line.
+        let keys = "umask 077; kerntun genkey | tee private | kerntun pubkey > public";
+        for text in [help.as_str(), include_str!("../../README.md")] {
+            let lines: Vec<&str> = text.lines().filter(|line| line.contains("tee private")).map(str::trim).collect();
+            assert_eq!(lines, [keys]);
+        }
         for word in ["Examples:", "Exit codes: 0", "kerntun -f wg0", "--foreground", "--version"] {
             assert!(help.contains(word), "{word} is missing in\n{help}");
         }

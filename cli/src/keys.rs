@@ -104,6 +104,7 @@ fn stdout_is_open_to_others() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use x25519_dalek::StaticSecret;
 
     #[test]
     fn clamping_as_rfc_7748_says() {
@@ -123,6 +124,41 @@ mod tests {
         let nine = Key::from_hex(&format!("09{}", "00".repeat(31))).unwrap();
         let public = "422c8e7a6227d7bca1350b3e2bb7279f7897b87bb6854b783c60e80311ae3079";
         assert_eq!(public_key_of(&nine).to_hex(), public);
+    }
+
+    /// The list of points of low order against the curve itself: those next to each of them, and some others, are none.
+    #[test]
+    fn keys_of_low_order_are_those_that_agree_on_zero_with_everybody() {
+        let privates = [[7; 32], [0xf8; 32]].map(StaticSecret::from);
+        let agreed = |key: [u8; 32]| privates.each_ref().map(|ours| ours.diffie_hellman(&key.into()).to_bytes());
+        let mut weak = 0;
+        let mut look = |key: [u8; 32]| {
+            let zero = agreed(key) == [[0; 32]; 2];
+            assert_eq!(kerntun_config::PublicKey::from_bytes(key).is_low_order(), zero, "{key:02x?}");
+            weak += usize::from(zero);
+        };
+        let eighths = [
+            "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+            "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+        ];
+        let eighths = eighths.map(|text| *kerntun_config::PublicKey::from_hex(text).unwrap().as_bytes());
+        for top in [0, 0x80] {
+            // Around 0 and around p, 2^255 - 19; then around both points of order eight.
+            for (mut key, last) in
+                [([0; 32], 0), ([0xff; 32], 0x7f)].into_iter().chain(eighths.map(|key| (key, key[31])))
+            {
+                key[31] = last | top;
+                for first in 0..=255 {
+                    key[0] = first;
+                    look(key);
+                }
+            }
+        }
+        for seed in 0..200u8 {
+            look(std::array::from_fn(|at| seed.wrapping_mul(31).wrapping_add(at as u8).wrapping_mul(73)));
+        }
+        // 0, 1, p - 1, p, p + 1 and two of order eight, each with the highest bit and without.
+        assert_eq!(weak, 14);
     }
 
     #[test]

@@ -26,8 +26,11 @@ pub(crate) fn judge(facts: &Facts) -> Vec<Finding> {
         about.extend(defaults::judge(facts, peer));
         about.extend(traffic::judge(facts, peer));
         let way_is_known_bad = about.iter().any(|finding| matches!(finding.cause, "no-way" | "endpoint-in-tunnel"));
-        about.extend(handshake::judge(facts, peer, way_is_known_bad || broken));
-        if !broken && !about.iter().any(Finding::is_problem) {
+        let handshakes = handshake::judge(facts, peer, way_is_known_bad || broken);
+        // With what was said of handshakes, only a session says more.
+        let said = !handshakes.is_empty() && !peer.has_session(facts.now);
+        about.extend(handshakes);
+        if !broken && !said && !about.iter().any(Finding::is_problem) {
             about.push(well(facts, peer));
         }
         about.sort_by_key(|finding| finding.severity);
@@ -49,6 +52,10 @@ fn well(facts: &Facts, peer: &PeerFacts) -> Finding {
         None if peer.endpoint.is_none() => {
             Finding::note("waits-for-call", "its endpoint is not known, so that it has to make the first handshake")
                 .next("if this side should begin, set its Endpoint")
+        }
+        None if peer.sent > 0 || peer.received > 0 || traffic::lost_waiting(peer) > 0 => {
+            Finding::note("no-handshake", format!("there was no handshake yet: {moved}"))
+                .next("ask again in ten seconds")
         }
         None => Finding::note("nothing-sent", "there was no handshake yet, and nothing to be sent")
             .next("send something to one of its allowed ips, for example a ping"),

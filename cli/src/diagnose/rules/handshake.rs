@@ -3,6 +3,7 @@
 use super::super::facts::{Facts, PeerFacts};
 use super::super::finding::Finding;
 use super::{ago, count};
+use kerntun_config::PublicKey;
 
 /// Sizes of a handshake start and of its answer in bytes (paper, section 5.4).
 const START: u64 = 148;
@@ -15,6 +16,7 @@ pub(super) fn judge(facts: &Facts, peer: &PeerFacts, explained: bool) -> Vec<Fin
     let mut findings = Vec::new();
     findings.extend(old_timestamp(facts, peer));
     findings.extend(preshared_key(facts, peer));
+    findings.extend(weak_key(facts, peer));
     let known = explained || !findings.is_empty();
     if !known {
         findings.extend(no_answer(facts, peer));
@@ -58,6 +60,26 @@ fn preshared_key(facts: &Facts, peer: &PeerFacts) -> Option<Finding> {
         )
         .whose("one of the two sides")
         .next("set the same PresharedKey on both sides, or on neither")
+    })
+}
+
+/// Its key, or one in a message, is a point of low order, with which nothing can be agreed on.
+fn weak_key(facts: &Facts, peer: &PeerFacts) -> Option<Finding> {
+    if peer.key.parse::<PublicKey>().is_ok_and(|key| key.is_low_order()) {
+        let what = "its public key is a point of low order, which no private key has: every handshake with it fails";
+        return Some(
+            Finding::problem("weak-key", what)
+                .whose("this side, where that key is configured")
+                .next("write the key that 'kerntun pubkey' prints on the peer's machine"),
+        );
+    }
+    let drops = peer.counters.drops("weak-key");
+    (drops > 0).then(|| {
+        let what = format!("{} had a key of low order inside: dropped", count(drops, "handshake message"));
+        Finding::problem("weak-key", what)
+            .whose("a stranger on the way, or a broken implementation on the other side")
+            .next("find out which program runs there, and bring it up to date")
+            .only_noted_if(peer.has_session(facts.now))
     })
 }
 

@@ -59,6 +59,10 @@ fn causes(facts: &Facts) -> Vec<&'static str> {
     judge(facts).into_iter().filter(Finding::is_problem).map(|finding| finding.cause).collect()
 }
 
+fn all(facts: &Facts) -> Vec<&'static str> {
+    judge(facts).into_iter().map(|finding| finding.cause).collect()
+}
+
 /// The only problem.
 fn problem(facts: &Facts, cause: &str) -> Finding {
     let problems: Vec<_> = judge(facts).into_iter().filter(Finding::is_problem).collect();
@@ -104,7 +108,53 @@ fn no_answer_to_anything() {
     facts.peers[0].sent = 148;
     facts.peers[0].counters = counters(&[("deadline.no-response-to-initiation", "4900")]);
     assert_eq!(causes(&facts), [""; 0]);
-    assert_eq!(judge(&facts)[0].cause, "waits-for-answer");
+    assert_eq!(all(&facts), ["waits-for-answer"]);
+}
+
+/// Whatever the first seconds look like, no two sentences contradict each other.
+#[test]
+fn nothing_to_be_sent_is_said_only_where_nothing_was_sent() {
+    let mut facts = silent();
+    let quiet = |sent, received, pairs: &[(&str, &str)]| (sent, received, counters(pairs));
+    for (state, expected) in [
+        (quiet(0, 0, &[]), "nothing-sent"),
+        // One answer, which the other side has not used yet; a cookie reply; packets that were given up.
+        (quiet(92, 148, &[]), "no-handshake"),
+        (quiet(148, 64, &[]), "no-handshake"),
+        (quiet(0, 0, &[("drop.handshake-timeout", "3")]), "no-handshake"),
+    ] {
+        let peer = &mut facts.peers[0];
+        (peer.sent, peer.received, peer.counters) = state;
+        assert_eq!(causes(&facts), [""; 0]);
+        let about: Vec<_> = all(&facts).into_iter().filter(|cause| *cause != "waited-in-vain").collect();
+        assert_eq!(about, [expected]);
+    }
+    // A session ended long ago, and a start was just sent.
+    let peer = &mut facts.peers[0];
+    peer.last_handshake = Some(NOW - 4_000);
+    peer.counters = counters(&[("deadline.no-response-to-initiation", "4900")]);
+    assert_eq!(all(&facts), ["waits-for-answer"]);
+    // A session that still works, and is being replaced.
+    facts.peers[0].last_handshake = Some(NOW - 125);
+    assert_eq!(all(&facts), ["waits-for-answer", "healthy"]);
+}
+
+#[test]
+fn keys_of_low_order() {
+    let mut facts = silent();
+    let peer = &mut facts.peers[0];
+    // 1, as base64.
+    peer.key = format!("AQ{}=", "A".repeat(41));
+    (peer.sent, peer.counters) = (0, counters(&[("drop.weak-key", "5"), ("handshake.retries", "4")]));
+    let finding = problem(&facts, "weak-key");
+    assert!(finding.what.contains("its public key is a point of low order"), "{finding:?}");
+    assert_eq!(all(&facts), ["weak-key"]);
+    // Not its own, but one in a message.
+    let mut facts = healthy();
+    facts.peers[0].counters = counters(&[("drop.weak-key", "1")]);
+    assert_eq!((causes(&facts).len(), all(&facts)), (0, vec!["weak-key", "healthy"]));
+    facts.peers[0].last_handshake = None;
+    assert!(problem(&facts, "weak-key").what.starts_with("1 handshake message had"));
 }
 
 #[test]

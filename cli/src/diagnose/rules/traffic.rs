@@ -113,8 +113,13 @@ fn damaged(peer: &PeerFacts) -> Vec<Finding> {
     findings
 }
 
+/// Packets that were given up while they waited for a handshake.
+pub(super) fn lost_waiting(peer: &PeerFacts) -> u64 {
+    peer.counters.drops("staged-overflow") + peer.counters.drops("handshake-timeout")
+}
+
 fn staged(peer: &PeerFacts) -> Option<Finding> {
-    let lost = peer.counters.drops("staged-overflow") + peer.counters.drops("handshake-timeout");
+    let lost = lost_waiting(peer);
     (lost > 0).then(|| {
         Finding::note(
             "waited-in-vain",
