@@ -78,7 +78,7 @@ struct kt_seal_job {
  * arrived one after the other may be committed together, with the job of any of them; the others are gone as well then.
  */
 struct kt_open_job {
-	u32 opaque[3];
+	u32 opaque[4];
 };
 
 /* What the engine remembers of one received packet between two calls. */

@@ -27,9 +27,10 @@ const RATE_LIMITER_ENTRIES: u32 = 4096;
 /// - **outgoing data**: [`route`](Self::route) names the peer of an inner packet; [`reserve`](Self::reserve) numbers a run
 ///   of packets for it; [`seal`](Self::seal) encrypts the run; [`commit_sealed`](Self::commit_sealed) accounts for it and says
 ///   where to send it. Where `reserve` finds no session, [`stage`](Self::stage) keeps the packet, and
-///   [`reserve_staged`](Self::reserve_staged) gives all kept packets back with their numbers once there is one.
-/// - **incoming data**: [`admit`](Self::admit) finds the session of a run of packets;
-///   [`open`](Self::open) decrypts the run; [`commit_opened`](Self::commit_opened) gives each packet its verdict.
+///   [`reserve_staged`](Self::reserve_staged) gives all kept packets back with their numbers once there is one, and
+///   [`flushed`](Self::flushed) must tell that they have been sent or dropped.
+/// - **incoming data**: [`admit`](Self::admit) finds the session of a run of packets; [`open`](Self::open) decrypts the run;
+///   [`commit_opened`](Self::commit_opened) gives each packet its verdict. All three take the same slice of entries.
 /// - **handshakes**, on a thread of their own because they compute Diffie-Hellman:
 ///   [`receive_handshake`](Self::receive_handshake) and [`initiate`](Self::initiate).
 /// - **time**: [`next_deadline`](Self::next_deadline) says when to call [`expire`](Self::expire), and why.

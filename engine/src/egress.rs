@@ -35,13 +35,14 @@ impl SealJob {
         self.count
     }
 
-    /// The sixteen bytes in front of packet `at` of the run.
+    /// The sixteen bytes in front of packet `at` of the run. From [`SealJob::count`] on they are another job's: a packet
+    /// with one of those is not to be sent.
     #[must_use]
     pub const fn header(&self, at: u32) -> [u8; DataHeader::LEN] {
         DataHeader { receiver: self.remote_index, counter: self.first.wrapping_add(at as u64) }.to_bytes()
     }
 
-    /// Splits off a job for the first `count` packets, leaving the rest here.
+    /// Splits off a job for the first `count` packets, or all if there are fewer, leaving the rest here.
     pub fn take(&mut self, count: u32) -> Self {
         let count = count.min(self.count);
         let Self { peer, session, remote_index, first, .. } = *self;
@@ -106,7 +107,8 @@ impl<H: Host> Device<H> {
         routed.inspect_err(|reason| self.count_drop(None, *reason, 1))
     }
 
-    /// Numbers `count` packets for `peer`, which are then to be sealed, committed and sent in this order.
+    /// Numbers `count` packets for `peer`, which are then to be sealed, committed and sent in this order. Any count will do,
+    /// but one that goes beyond the last number of a session ends it, and zero makes a job with nothing to seal.
     ///
     /// # Errors
     /// [`NotReserved::Stage`] if they have to wait, [`NotReserved::Drop`] if the peer cannot be reached at all.
@@ -118,7 +120,7 @@ impl<H: Host> Device<H> {
             if state.endpoint.is_none() {
                 return Err(NotReserved::Drop(Reason::NoEndpoint));
             }
-            if state.flushing || state.staged().0 > 0 {
+            if state.staged().0 > 0 || state.is_flushing() {
                 return Err(NotReserved::Stage);
             }
             number(state, peer, now, count).ok_or(NotReserved::Stage)
@@ -142,8 +144,9 @@ impl<H: Host> Device<H> {
                 state.timers.want_initiation(now, true);
                 return (None, false);
             }
-            if waiting || state.flushing {
-                return (None, waiting && !state.flushing);
+            let flushing = state.is_flushing();
+            if waiting || flushing {
+                return (None, waiting && !flushing);
             }
             (number(state, peer, now, 1), false)
         });
@@ -172,7 +175,7 @@ impl<H: Host> Device<H> {
             if !ready {
                 state.timers.want_initiation(now, true);
             }
-            Some((evicted, dropped, ready && !state.flushing))
+            Some((evicted, dropped, ready && !state.is_flushing()))
         });
         if let Some((Some((evicted, dropped, flush)), rearm)) = staged {
             self.count_drop(None, Reason::StagedOverflow, dropped);
@@ -188,8 +191,10 @@ impl<H: Host> Device<H> {
 
     /// All staged packets of `peer`, with one job that numbers their datagrams in order.
     ///
-    /// Until [`Device::flushed`] is called, and it must be, newer packets to the peer are staged, so that none overtakes
-    /// these.
+    /// Newer packets to the peer are staged until [`Device::flushed`] is called, so that none overtakes these. Call it also
+    /// if they could not be sent. Without it nothing goes to the peer, and what is staged is pushed out by what comes later
+    /// ([`Reason::StagedOverflow`]), until the session of the job is forgotten: two handshakes later, or with the
+    /// interface going down.
     ///
     /// # Errors
     /// What to do instead if there are none, there is no session any more (an initiation is scheduled then), or another
@@ -197,14 +202,14 @@ impl<H: Host> Device<H> {
     pub fn reserve_staged(&self, now: Instant, peer: PeerRef) -> Result<(H::Staged, SealJob), Followup> {
         let reserved = self.with_timers(peer, |state| {
             let waiting = state.staged().0;
-            if waiting == 0 || state.flushing || state.endpoint.is_none() {
+            if waiting == 0 || state.is_flushing() || state.endpoint.is_none() {
                 return None;
             }
             let Some(job) = number(state, peer, now, waiting) else {
                 state.timers.want_initiation(now, true);
                 return None;
             };
-            state.flushing = true;
+            state.flushing = job.session;
             Some((state.take_staged().0, job))
         });
         match reserved {
@@ -217,7 +222,7 @@ impl<H: Host> Device<H> {
     /// The packets given by [`Device::reserve_staged`] have been sent or dropped.
     pub fn flushed(&self, now: Instant, peer: PeerRef) -> Followup {
         let result = self.with_timers(peer, |state| {
-            state.flushing = false;
+            state.flushing = 0;
             let waiting = state.staged().0 > 0;
             let ready = may_send(state, now);
             if waiting && !ready {
@@ -245,8 +250,8 @@ impl<H: Host> Device<H> {
         Some(SealedJob(job))
     }
 
-    /// Accounts for a sealed run of `bytes` bytes on the wire, headers of lower layers not included, that carries
-    /// anything but keepalives if `data`. Then send it.
+    /// Accounts for a sealed run of `bytes` bytes in all, those of every datagram with its header and tag but without headers of
+    /// lower layers, that carries anything but keepalives if `data`. Then send it.
     ///
     /// # Errors
     /// [`Reason::StaleOut`], counted: the session or the peer is gone, the run must not be sent.

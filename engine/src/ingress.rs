@@ -10,11 +10,16 @@ use crate::session::{REJECT_AFTER_MESSAGES, Retired};
 use crate::time::Instant;
 
 /// A run of data packets of one session, to be opened. It holds no key, and must be committed.
+///
+/// It speaks of the entries that were given to [`Device::admit`]: the same slice goes with it to [`Device::open`] and
+/// [`Device::commit_opened`].
 #[derive(Debug)]
 #[must_use]
 pub struct OpenJob {
     peer: PeerRef,
     session: u32,
+    /// Which entries are the job's.
+    receiver: u32,
 }
 
 impl OpenJob {
@@ -45,7 +50,7 @@ impl<H: Host> Device<H> {
                         packet.drop_for(Reason::Replayed);
                     }
                 }
-                Some(OpenJob { peer, session: session.id })
+                Some(OpenJob { peer, session: session.id, receiver })
             });
             job?
         });
@@ -73,11 +78,16 @@ impl<H: Host> Device<H> {
     }
 
     /// Gives every packet of the run its verdict, and lets the peer learn from those that are authentic and new: it
-    /// is alive, and it is where they came `from`.
+    /// is alive, and it is where they came `from`. Entries that were opened under another job, and so may be another peer's,
+    /// are dropped as [`Reason::StaleIn`].
     pub fn commit_opened(&self, now: Instant, job: OpenJob, packets: &mut [Incoming], from: &Endpoint) -> Followup {
         self.tables.read(|tables| {
             for packet in authenticated(packets) {
-                packet.verdict = inspect(tables, job.peer, packet);
+                if packet.receiver == job.receiver {
+                    packet.verdict = inspect(tables, job.peer, packet);
+                } else {
+                    packet.drop_for(Reason::StaleIn);
+                }
             }
         });
         let committed = self.with_timers(job.peer, |peer| {
@@ -134,7 +144,7 @@ fn heard<H: Host>(peer: &mut Peer<H>, now: Instant, session: u32, content: bool,
         current.rekeyed_late = true;
         peer.timers.want_initiation(now, false);
     }
-    let flush = confirmed.is_some() && peer.staged().0 > 0 && !peer.flushing;
+    let flush = confirmed.is_some() && peer.staged().0 > 0 && !peer.is_flushing();
     (confirmed.unwrap_or_default(), flush)
 }
 

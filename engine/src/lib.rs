@@ -27,6 +27,7 @@
 //! - Every packet ends in one action or one counted [`Reason`](reason::Reason).
 //! - Nothing unauthenticated changes a peer, or gets an answer other than a cookie reply under load.
 //!
+//!
 //! # A packet between two devices
 //!
 //! Three calls carry data each way, and two make a handshake. [`Device`](device::Device) documents them all.
@@ -77,6 +78,8 @@
 //! let spans = [Span { start: 0, len: datagram.len() }];
 //! let sealed = alice.seal(job, &mut Slices { buffer: &mut datagram, spans: &spans }).unwrap();
 //! assert_eq!(alice.commit_sealed(now, sealed, datagram.len(), true).unwrap().endpoint.remote, at_bob.remote);
+//! // It has been sent: newer packets need not queue up behind it any more.
+//! let _ = alice.flushed(now, peer);
 //!
 //! // Bob finds the session, opens the packet, and learns what to do with it.
 //! let mut entries = [Incoming::new(datagram.first_chunk().unwrap(), datagram.len(), 0).unwrap()];

@@ -78,8 +78,8 @@ pub(crate) struct Peer<H: Host> {
     staged: H::Staged,
     staged_datagrams: u32,
     staged_bytes: u32,
-    /// Staged packets are on their way out; newer ones queue up behind them.
-    pub(crate) flushing: bool,
+    /// The session under which staged packets are on their way out, zero for none; newer ones queue up behind them.
+    pub(crate) flushing: u32,
     pub(crate) rx_bytes: u64,
     pub(crate) tx_bytes: u64,
     drops: [u32; Reason::COUNT],
@@ -103,7 +103,7 @@ impl<H: Host> Peer<H> {
             staged: H::Staged::default(),
             staged_datagrams: 0,
             staged_bytes: 0,
-            flushing: false,
+            flushing: 0,
             rx_bytes: 0,
             tx_bytes: 0,
             drops: [0; Reason::COUNT],
@@ -153,6 +153,12 @@ impl<H: Host> Peer<H> {
     pub(crate) fn take_staged(&mut self) -> (H::Staged, u32) {
         self.staged_bytes = 0;
         (core::mem::take(&mut self.staged), core::mem::take(&mut self.staged_datagrams))
+    }
+
+    /// Whether staged packets are on their way out. Under a session that is gone they can only be dropped, and nothing
+    /// waits for them: a host that forgets to say when it is done holds its packets up for no longer than that.
+    pub(crate) fn is_flushing(&mut self) -> bool {
+        self.flushing != 0 && self.keypairs.by_id(self.flushing).is_some()
     }
 
     pub(crate) const fn staged(&self) -> (u32, u32) {

@@ -121,6 +121,38 @@ fn newer_packets_do_not_pass_staged_ones_when_a_session_is_renewed_meanwhile() {
 }
 
 #[test]
+fn a_host_that_forgets_flushed_holds_packets_up_only_until_the_session_is_forgotten() {
+    let ends: [fn(&mut Pair); 3] = [
+        |pair| pair.a.device.configure(|configuration| configuration.forget_sessions()),
+        |pair| {
+            pair.a.device.configure(|configuration| configuration.down());
+            pair.a.device.configure(|configuration| configuration.up(pair.a.now));
+        },
+        // Or two handshakes later.
+        |pair| {
+            for second in 11..400 {
+                pair.run_until(seconds(second));
+                let _ = pair.a.send(&ipv4(A, B, b"held up"));
+            }
+        },
+    ];
+    for end in ends {
+        let mut pair = Pair::connected();
+        pair.set_now(seconds(10));
+        let peer = pair.a.peer(&pair.b);
+        let _ = pair.a.device.stage(pair.a.now, peer, Held::from_bytes(ipv4(A, B, b"lost"), 1));
+        let _ = pair.a.device.reserve_staged(pair.a.now, peer).unwrap();
+        pair.a.send(&ipv4(A, B, b"held up")).unwrap();
+        pair.settle();
+        assert!(pair.b.delivered.is_empty());
+        end(&mut pair);
+        pair.a.send(&ipv4(A, B, b"arrives")).unwrap();
+        pair.settle();
+        assert_eq!(pair.b.delivered.last(), Some(&ipv4(A, B, b"arrives")));
+    }
+}
+
+#[test]
 fn nothing_begins_on_an_interface_that_is_down() {
     let mut pair = Pair::connected();
     pair.set_now(seconds(10));

@@ -2,7 +2,8 @@
 
 mod common;
 use common::*;
-use kerntun_engine::packet::Verdict;
+use kerntun_crypto::{Slices, Span};
+use kerntun_engine::packet::{Incoming, Verdict};
 use kerntun_engine::peer::Endpoint;
 use kerntun_engine::reason::Reason;
 
@@ -302,4 +303,42 @@ fn a_run_of_packets_shares_one_call() {
         };
         assert_eq!(entry.verdict(), wanted, "packet {at}");
     }
+}
+
+#[test]
+fn entries_that_were_opened_under_another_job_move_nobody() {
+    let mut pair = Pair::connected();
+    let mut c = Node::new(3, "192.0.2.3:1003");
+    let from_c = pair.a.add(&c, "10.0.0.3/32", false);
+    c.add(&pair.a, "10.0.0.1/32", true);
+    let packet = ipv4([10, 0, 0, 3], A, b"from c");
+    c.send(&packet).unwrap();
+    c.expire();
+    pair.a.receive(&c.sent.remove(0));
+    c.receive(&pair.a.sent.remove(0));
+    pair.a.receive(&c.sent.remove(0));
+    assert_eq!(pair.a.delivered[0], packet);
+
+    let open = |node: &Node, mut bytes: Vec<u8>| {
+        let mut entries = [Incoming::new(bytes.first_chunk().unwrap(), bytes.len(), 0).unwrap()];
+        let job = node.device.admit(node.now, &mut entries).unwrap();
+        let spans = [Span { start: 0, len: bytes.len() }];
+        node.device.open(&job, &mut entries, &mut Slices { buffer: &mut bytes, spans: &spans });
+        (job, entries)
+    };
+    pair.b.send(&ipv4(B, A, b"from b")).unwrap();
+    c.send(&packet).unwrap();
+    let (b_job, _) = open(&pair.a, pair.b.sent.remove(0).bytes);
+    let (c_job, mut c_entries) = open(&pair.a, c.sent.remove(0).bytes);
+    let elsewhere = Endpoint { remote: "198.51.100.9:9".parse().unwrap(), source: None };
+    let before = pair.a.device.peer_info(pair.a.peer(&pair.b)).unwrap();
+    let mut mixed = c_entries;
+    let _ = pair.a.device.commit_opened(pair.a.now, b_job, &mut mixed, &elsewhere);
+    assert_eq!(mixed[0].verdict(), Verdict::Drop(Reason::StaleIn));
+    let after = pair.a.device.peer_info(pair.a.peer(&pair.b)).unwrap();
+    assert_eq!((after.endpoint, after.rx_bytes), (before.endpoint, before.rx_bytes));
+    // Under its own job the same entry is as good as ever.
+    let _ = pair.a.device.commit_opened(pair.a.now, c_job, &mut c_entries, &elsewhere);
+    assert_eq!(c_entries[0].verdict(), Verdict::Deliver { len: packet.len(), rewritten: false });
+    assert_eq!(pair.a.device.peer_info(from_c).unwrap().endpoint, Some(elsewhere));
 }

@@ -16,6 +16,7 @@ use kerntun_engine::inner::padded_len;
 use kerntun_engine::message::Kind;
 use kerntun_engine::packet::{Incoming, Verdict};
 use kerntun_engine::peer::{Endpoint, PeerRef};
+use kerntun_engine::reason::Reason;
 use kerntun_engine::routes::AllowedIp;
 use kerntun_engine::secret::{PublicKey, Secret};
 use kerntun_engine::session::SessionBlock;
@@ -90,10 +91,10 @@ impl Node {
         let now = self.now();
         let peer = self.device.route(packet, packet.len()).map_err(|reason| reason.name())?;
         match self.device.reserve(now, peer, 1) {
-            Ok(job) => self.seal(job, packet)?,
+            Ok(job) => self.seal(job, packet),
             Err(NotReserved::Stage) => {
                 let outcome = self.device.stage(now, peer, Held::from_bytes(packet.to_vec(), 1));
-                self.follow(outcome.followup)?;
+                self.follow(outcome.followup);
             }
             Err(NotReserved::Drop(reason)) => return Err(reason.name().into()),
         }
@@ -104,12 +105,12 @@ impl Node {
     fn receive(&mut self) -> Result<Vec<u8>, Box<dyn Error>> {
         let mut buffer = [0; 2048];
         while self.delivered.is_empty() {
-            self.expire()?;
+            self.expire();
             let now = self.now();
             let wait = self.device.next_deadline().map_or(1_000_000_000, |next| next.at.since(now));
             self.socket.set_read_timeout(Some(Duration::from_nanos(wait.clamp(1_000_000, 1_000_000_000))))?;
             match self.socket.recv_from(&mut buffer) {
-                Ok((len, from)) => self.incoming(&mut buffer[..len], from)?,
+                Ok((len, from)) => self.incoming(&mut buffer[..len], from),
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -117,95 +118,103 @@ impl Node {
         Ok(self.delivered.remove(0))
     }
 
-    fn incoming(&mut self, datagram: &mut [u8], from: SocketAddr) -> Result<(), Box<dyn Error>> {
+    fn incoming(&mut self, datagram: &mut [u8], from: SocketAddr) {
         let from = Endpoint { remote: from, source: None };
         match datagram.first_chunk().and_then(|prefix| Kind::of(*prefix, datagram.len())) {
             Some(Kind::Data) => self.incoming_data(datagram, &from),
             Some(_) => self.incoming_handshake(datagram, &from),
-            None => Ok(()),
+            None => self.device.count_drop(None, Reason::Malformed, 1),
         }
     }
 
-    fn incoming_data(&mut self, datagram: &mut [u8], from: &Endpoint) -> Result<(), Box<dyn Error>> {
+    fn incoming_data(&mut self, datagram: &mut [u8], from: &Endpoint) {
         let Some(entry) = datagram.first_chunk().and_then(|header| Incoming::new(header, datagram.len(), 0)) else {
-            return Ok(());
+            return;
         };
         let (now, mut entries) = (self.now(), [entry]);
-        let Some(job) = self.device.admit(now, &mut entries) else { return Ok(()) };
+        let Some(job) = self.device.admit(now, &mut entries) else { return };
         let spans = [Span { start: 0, len: datagram.len() }];
         self.device.open(&job, &mut entries, &mut Slices { buffer: datagram, spans: &spans });
         let followup = self.device.commit_opened(now, job, &mut entries, from);
         if let Verdict::Deliver { len, .. } = entries[0].verdict() {
             self.delivered.push(datagram[16..16 + len].to_vec());
         }
-        self.follow(followup)
+        self.follow(followup);
     }
 
-    fn incoming_handshake(&mut self, datagram: &[u8], from: &Endpoint) -> Result<(), Box<dyn Error>> {
+    fn incoming_handshake(&mut self, datagram: &[u8], from: &Endpoint) {
         if self.session.is_none() {
-            self.session = Some(SessionBlock::new()?);
+            // Without memory there is no session, which the engine counts.
+            self.session = SessionBlock::new().ok();
         }
         // Messages are handled as they come, so none ever waits: there is no load.
         let load = Load { depth: 0, capacity: 1 };
         match self.device.receive_handshake(self.now(), datagram, from, load, &mut self.session) {
             Handled::Reply(reply) => {
-                self.socket.send_to(reply.bytes(), reply.endpoint.remote)?;
-                self.follow(reply.followup)
+                self.transmit(None, reply.bytes(), &reply.endpoint);
+                self.follow(reply.followup);
             }
             Handled::Connected(peer, followup) if followup.flush.is_none() => self.keepalive(peer),
             Handled::Connected(_, followup) => self.follow(followup),
-            Handled::CookieStored | Handled::Dropped(_) => Ok(()),
+            Handled::CookieStored | Handled::Dropped(_) => {}
         }
     }
 
     /// Does what has fallen due: initiations and keepalives.
-    fn expire(&mut self) -> Result<(), Box<dyn Error>> {
+    fn expire(&mut self) {
         while let Some(due) = self.device.expire(self.now()) {
             if due.initiate
                 && let Some(initiation) = self.device.initiate(self.now(), wall(), due.peer)
             {
-                self.socket.send_to(initiation.bytes(), initiation.endpoint.remote)?;
+                self.transmit(Some(due.peer), initiation.bytes(), &initiation.endpoint);
+                self.follow(initiation.followup);
             }
             if due.keepalive {
-                self.keepalive(due.peer)?;
+                self.keepalive(due.peer);
             }
         }
-        Ok(())
     }
 
-    fn keepalive(&mut self, peer: PeerRef) -> Result<(), Box<dyn Error>> {
+    fn keepalive(&mut self, peer: PeerRef) {
         let (job, followup) = self.device.reserve_keepalive(self.now(), peer);
         if let Some(job) = job {
-            self.seal(job, &[])?;
+            self.seal(job, &[]);
         }
-        self.follow(followup)
+        self.follow(followup);
     }
 
-    /// Sends what was waiting, if a call says that it can go now.
-    fn follow(&mut self, followup: Followup) -> Result<(), Box<dyn Error>> {
+    /// Sends what was waiting, if a call says that it can go now. Between `reserve_staged` and `flushed` nothing may return:
+    /// until `flushed`, newer packets to the peer wait.
+    fn follow(&mut self, followup: Followup) {
         let mut flush = followup.flush;
         while let Some(peer) = flush {
             let Ok((mut packets, mut job)) = self.device.reserve_staged(self.now(), peer) else { break };
             while let Some(packet) = packets.pop() {
                 let front = job.take(1);
-                self.seal(front, &packet.into_payload())?;
+                self.seal(front, &packet.into_payload());
             }
             flush = self.device.flushed(self.now(), peer).flush;
         }
-        Ok(())
     }
 
-    fn seal(&mut self, job: SealJob, packet: &[u8]) -> Result<(), Box<dyn Error>> {
+    fn seal(&mut self, job: SealJob, packet: &[u8]) {
+        let peer = job.peer();
         let mut datagram = [&job.header(0)[..], packet].concat();
         datagram.resize(16 + padded_len(packet.len(), MTU) + 16, 0);
         let spans = [Span { start: 0, len: datagram.len() }];
         let sealed = self.device.seal(job, &mut Slices { buffer: &mut datagram, spans: &spans });
-        let Some(sealed) = sealed else { return Ok(()) };
+        let Some(sealed) = sealed else { return };
         if let Ok(departure) = self.device.commit_sealed(self.now(), sealed, datagram.len(), !packet.is_empty()) {
-            self.socket.send_to(&datagram, departure.endpoint.remote)?;
-            self.follow(departure.followup)?;
+            self.transmit(Some(peer), &datagram, &departure.endpoint);
+            self.follow(departure.followup);
         }
-        Ok(())
+    }
+
+    /// A datagram that cannot be sent is a lost one: counted, and the next may get through.
+    fn transmit(&self, peer: Option<PeerRef>, datagram: &[u8], to: &Endpoint) {
+        if self.socket.send_to(datagram, to.remote).is_err() {
+            self.device.count_drop(peer, Reason::SendFailed, 1);
+        }
     }
 
     fn peer_info(&self) -> Result<(u64, u64), Box<dyn Error>> {

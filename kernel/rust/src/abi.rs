@@ -106,7 +106,7 @@ rooms! {
     /// `struct kt_seal_job`: a [`SealJob`] until it is sealed, a [`SealedJob`] after that.
     SealRoom: [u64; 4] for SealJob, SealedJob;
     /// `struct kt_open_job`.
-    OpenRoom: [u32; 3] for OpenJob;
+    OpenRoom: [u32; 4] for OpenJob;
     /// `struct kt_incoming`.
     IncomingRoom: [u64; 10] for Incoming;
     /// `struct kt_session_block`.
