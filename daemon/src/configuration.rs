@@ -94,7 +94,7 @@ impl<'d> Configurator<'d> {
                 None => None,
             };
             // From here on nothing fails.
-            let rearm = configuration.apply(now(), prepared);
+            let rearm = prepared.apply(now());
             if request.fwmark.is_some() {
                 // Another mark may mean another route.
                 configuration.forget_sources();

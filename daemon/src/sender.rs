@@ -366,7 +366,7 @@ mod tests {
         let change = Change { peers: &peers, ..Change::default() };
         engine.configure(|configuration| {
             let prepared = configuration.prepare(change).unwrap();
-            configuration.apply(now(), prepared)
+            prepared.apply(now())
         });
         let peer = engine.next_peer(None).unwrap();
         let routed =

@@ -115,8 +115,22 @@ impl From<OutOfMemory> for ConfigError {
 }
 
 /// A change for which everything is ready.
+///
+/// What was made ready holds for the device as it is. So a change belongs to one section of [`Device::configure`] and leaves
+/// it only applied or dropped, and until then nothing else can be done there: not even prepare another one.
+///
+/// ```compile_fail,E0499
+/// # use kerntun_engine::{config::{Change, ConfigError}, device::Device, time::Instant};
+/// # let device = Device::new(kerntun_host::UserHost::new(kerntun_crypto::Portable)).unwrap();
+/// device.configure(|configuration| {
+///     let first = configuration.prepare(Change::default())?;
+///     let second = configuration.prepare(Change::default())?;
+///     Ok::<_, ConfigError>(first.apply(Instant::ZERO) | second.apply(Instant::ZERO))
+/// });
+/// ```
 #[must_use]
 pub struct Prepared<'a, H: Host> {
+    configuration: Configuration<'a, H>,
     change: Change<'a>,
     /// The new identity, if it changes: `Some(None)` takes it away.
     identity: Option<Option<Identity>>,
@@ -132,8 +146,27 @@ pub struct Configuration<'d, H: Host> {
 impl<H: Host> Device<H> {
     /// Runs `section` while nobody else changes the device. Packets flow on. The section may sleep; it must not
     /// call `configure` again.
-    pub fn configure<R>(&self, section: impl FnOnce(&Configuration<'_, H>) -> R) -> R {
-        self.configuration.with(|()| section(&Configuration { device: self }))
+    pub fn configure<R>(&self, section: impl FnOnce(&mut Configuration<'_, H>) -> R) -> R {
+        self.configuration.with(|()| section(&mut Configuration { device: self }))
+    }
+}
+
+impl<H: Host> Prepared<'_, H> {
+    /// Makes the change. True if the device's earliest deadline moved earlier: wake whoever waits for it.
+    pub fn apply(self, now: Instant) -> bool {
+        let Self { configuration, change, identity, drafts } = self;
+        let mut rearm = false;
+        if let Some(identity) = identity {
+            rearm |= configuration.apply_identity(now, identity);
+        }
+        if change.replace_peers {
+            configuration.device.each_peer(|peer| configuration.remove(peer));
+        }
+        for (change, draft) in change.peers.iter().zip(drafts) {
+            rearm |= configuration.apply_peer(now, change, draft);
+        }
+        configuration.device.generation.fetch_add(1, Ordering::Relaxed);
+        rearm
     }
 }
 
@@ -142,7 +175,7 @@ impl<H: Host> Configuration<'_, H> {
     ///
     /// # Errors
     /// Any [`ConfigError`]; the device is as it was.
-    pub fn prepare<'a>(&self, change: Change<'a>) -> Result<Prepared<'a, H>, ConfigError> {
+    pub fn prepare<'a>(&'a mut self, change: Change<'a>) -> Result<Prepared<'a, H>, ConfigError> {
         let crypto = self.device.host.crypto();
         let current = self.device.tables.read(|tables| tables.identity.clone());
         let identity = match &change.private_key {
@@ -173,24 +206,7 @@ impl<H: Host> Configuration<'_, H> {
             new_nodes = new_nodes.saturating_add(u32::try_from(new.count()).unwrap_or(u32::MAX));
         }
         self.make_room(change.replace_peers, most, new_nodes)?;
-        Ok(Prepared { change, identity, drafts })
-    }
-
-    /// Makes the change. True if the device's earliest deadline moved earlier: wake whoever waits for it.
-    pub fn apply(&self, now: Instant, prepared: Prepared<'_, H>) -> bool {
-        let Prepared { change, identity, drafts } = prepared;
-        let mut rearm = false;
-        if let Some(identity) = identity {
-            rearm |= self.apply_identity(now, identity);
-        }
-        if change.replace_peers {
-            self.device.each_peer(|peer| self.remove(peer));
-        }
-        for (change, draft) in change.peers.iter().zip(drafts) {
-            rearm |= self.apply_peer(now, change, draft);
-        }
-        self.device.generation.fetch_add(1, Ordering::Relaxed);
-        rearm
+        Ok(Prepared { configuration: Configuration { device: self.device }, change, identity, drafts })
     }
 
     /// Initiations will carry no timestamp below `floor`: what [`Device::greatest_stamp_sent`] was in an earlier life.
@@ -198,7 +214,7 @@ impl<H: Host> Configuration<'_, H> {
         self.device.stamps.with(|stamps| stamps.floor = floor);
     }
 
-    /// The interface came up. True as for [`Configuration::apply`].
+    /// The interface came up. True as for [`Prepared::apply`].
     pub fn up(&self, now: Instant) -> bool {
         self.device.up.store(true, Ordering::Relaxed);
         let mut rearm = false;

@@ -27,6 +27,7 @@
 //! - Every packet ends in one action or one counted [`Reason`](reason::Reason).
 //! - Nothing unauthenticated changes a peer, or gets an answer other than a cookie reply under load.
 //!
+//! Needs: `alloc`, word-sized atomics with compare-and-swap, about 150 KiB for a device, 1.1 KiB for a session.
 //!
 //! # A packet between two devices
 //!
@@ -47,14 +48,14 @@
 //! // Each gets a private key; then each makes the other a peer with one allowed IP.
 //! for (device, key) in [(&alice, 1), (&bob, 2)] {
 //!     let change = Change { private_key: Some(Secret::new([key << 4; 32])), ..Change::default() };
-//!     device.configure(|c| c.prepare(change).map(|prepared| c.apply(now, prepared)))?;
+//!     device.configure(|c| c.prepare(change).map(|prepared| prepared.apply(now)))?;
 //! }
 //! for (device, other, ip, at) in [(&alice, &bob, [10, 0, 0, 2], at_bob), (&bob, &alice, [10, 0, 0, 1], at_alice)] {
 //!     let allowed_ips = [AllowedIpChange::Add(AllowedIp::new(ip.into(), 32).unwrap())];
 //!     let key = other.public_key().unwrap();
 //!     let peer = PeerChange { endpoint: Some(at.remote), allowed_ips: &allowed_ips, ..PeerChange::new(key) };
 //!     let change = Change { peers: &[peer], ..Change::default() };
-//!     device.configure(|c| c.prepare(change).map(|prepared| c.apply(now, prepared)))?;
+//!     device.configure(|c| c.prepare(change).map(|prepared| prepared.apply(now)))?;
 //! }
 //!
 //! // Alice has an IPv4 packet for 10.0.0.2 and no session yet: it is staged, and a handshake falls due.

@@ -143,7 +143,7 @@ fn device(seed: u64, peer: u64, allowed: &str, endpoint: &str) -> (Device<Home>,
     let change = Change { private_key: Some(private_key(seed)), peers: &peers, ..Change::default() };
     device.configure(|configuration| {
         let prepared = configuration.prepare(change).unwrap();
-        configuration.apply(NOW, prepared)
+        prepared.apply(NOW)
     });
     let peer = device.next_peer(None).unwrap();
     (device, peer)
@@ -339,7 +339,7 @@ fn disturb(device: &Device<Home>, round: u64) {
         .collect();
     device.configure(|configuration| {
         let prepared = configuration.prepare(Change { peers: &peers, ..Change::default() }).unwrap();
-        configuration.apply(NOW, prepared);
+        prepared.apply(NOW);
     });
     let mut at = None;
     while let Some(peer) = device.next_peer(at) {

@@ -82,7 +82,7 @@ impl Node {
         let change = Change { private_key: Some(key), peers: &peers, ..Change::default() };
         let node = Self { device, socket, started: std::time::Instant::now(), delivered: Vec::new(), session: None };
         let now = node.now();
-        node.device.configure(|config| config.prepare(change).map(|prepared| config.apply(now, prepared)))?;
+        node.device.configure(|config| config.prepare(change).map(|prepared| prepared.apply(now)))?;
         Ok(node)
     }
 

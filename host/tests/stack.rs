@@ -235,7 +235,7 @@ impl<C: Primitives> Pair<C> {
             engine.configure(|configuration| {
                 let prepared =
                     configuration.prepare(Change { private_key, peers: &peers, ..Change::default() }).unwrap();
-                let _ = configuration.apply(NOW, prepared);
+                let _ = prepared.apply(NOW);
             });
             engine
         }));

@@ -148,7 +148,7 @@ impl Attacker {
         let (now, wall) = (Instant::from_nanos(now + 1), Wall { seconds: 1_900_000_000, nanos: 0 });
         macro_rules! made {
             ($device:expr) => {{
-                let prepared = $device.configure(|c| c.prepare(change).map(|prepared| c.apply(now, prepared)));
+                let prepared = $device.configure(|c| c.prepare(change).map(|prepared| prepared.apply(now)));
                 let peer = prepared.ok().and_then(|_| $device.find(&key));
                 peer.and_then(|peer| $device.initiate(now, wall, peer)).map(|made| made.bytes().to_vec())
             }};

@@ -171,7 +171,7 @@ impl Node {
         let now = self.clock(shared);
         let changed = self.device.configure(|configuration| {
             let prepared = configuration.prepare(change)?;
-            Ok::<_, kerntun_engine::config::ConfigError>(configuration.apply(now, prepared))
+            Ok::<_, kerntun_engine::config::ConfigError>(prepared.apply(now))
         });
         self.follow(shared, Followup { rearm: changed == Ok(true), flush: None });
         changed.is_ok()

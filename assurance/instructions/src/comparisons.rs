@@ -161,6 +161,6 @@ fn know(device: &Engine, other: &Engine, reached: &Endpoint) {
 fn set(device: &Engine, change: Change<'_>) {
     device.configure(|configuration| {
         let prepared = configuration.prepare(change).expect("a change that can be made");
-        configuration.apply(NOW, prepared);
+        prepared.apply(NOW);
     });
 }

@@ -261,7 +261,7 @@ fn know(device: &Engine, other: &Engine, reached: &Endpoint, address: [u8; 4]) -
 fn set(device: &Engine, change: Change<'_>) {
     device.configure(|configuration| {
         let prepared = configuration.prepare(change).expect("a change that can be made");
-        configuration.apply(at(0), prepared);
+        prepared.apply(at(0));
     });
 }
 

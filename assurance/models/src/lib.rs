@@ -69,7 +69,7 @@ impl<H: Home> End<H> {
     /// Makes a change that cannot fail here.
     pub fn change(&self, now: Instant, change: Change<'_>) {
         self.device
-            .configure(|configuration| configuration.prepare(change).map(|prepared| configuration.apply(now, prepared)))
+            .configure(|configuration| configuration.prepare(change).map(|prepared| prepared.apply(now)))
             .expect("memory");
     }
 

@@ -267,12 +267,13 @@ pub fn initiate(device: &Dev, now: Instant, wall: Wall, peer: PeerRef) -> usize 
 pub fn configure(device: &Dev, now: Instant, key: Secret, peers: &[PeerChange<'_>], floor: Tai64n) -> bool {
     device.configure(|configuration| {
         let change = Change { private_key: Some(key), replace_peers: black_box(true), peers };
-        let Ok(prepared) = configuration.prepare(change) else { return false };
         configuration.set_stamp_floor(floor);
         configuration.forget_sessions();
         configuration.forget_sources();
         configuration.down();
-        configuration.up(now) | configuration.apply(now, prepared)
+        let rearm = configuration.up(now);
+        let Ok(prepared) = configuration.prepare(change) else { return rearm };
+        rearm | prepared.apply(now)
     })
 }
 

@@ -29,7 +29,7 @@ fn host(number: u32) -> AllowedIp {
 fn set(device: &TestDevice, change: Change<'_>) {
     device.configure(|configuration| {
         let prepared = configuration.prepare(change).unwrap();
-        configuration.apply(NOW, prepared)
+        prepared.apply(NOW)
     });
 }
 
@@ -113,8 +113,7 @@ fn the_last_peer_is_number_1_048_576() {
     set(&device, Change::default());
     device.tables.write(|tables| (tables.peers, tables.unused) = (1_048_575, 1_048_575));
     let try_set = |change: Change<'_>| {
-        device
-            .configure(|configuration| configuration.prepare(change).map(|prepared| configuration.apply(NOW, prepared)))
+        device.configure(|configuration| configuration.prepare(change).map(|prepared| prepared.apply(NOW)))
     };
     let [one, two] = [1, 2].map(|number| PeerChange::new(key(number)));
     let both = [one.clone(), two.clone()];
@@ -158,7 +157,7 @@ fn a_peer_that_stays_is_not_prepared_again_because_another_goes() {
     let drafts = device.configure(|configuration| {
         let prepared = configuration.prepare(Change { peers: &peers, ..Change::default() }).unwrap();
         let drafts = prepared.drafts.iter().flatten().count();
-        configuration.apply(NOW, prepared);
+        prepared.apply(NOW);
         drafts
     });
     assert!((1..8).contains(&drafts), "{drafts} prepared");

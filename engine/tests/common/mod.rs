@@ -97,7 +97,7 @@ impl Node {
     pub fn try_set(&self, change: Change<'_>) -> Result<bool, ConfigError> {
         self.device.configure(|configuration| {
             let prepared = configuration.prepare(change)?;
-            Ok(configuration.apply(self.now, prepared))
+            Ok(prepared.apply(self.now))
         })
     }
 

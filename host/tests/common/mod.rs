@@ -34,7 +34,7 @@ pub fn engine(number: u32) -> Engine {
 pub fn set(engine: &Engine, change: Change<'_>) {
     engine.configure(|configuration| {
         let prepared = configuration.prepare(change).unwrap();
-        configuration.apply(NOW, prepared)
+        prepared.apply(NOW)
     });
 }
 

@@ -70,7 +70,7 @@ unsafe fn configure(device: &KernelDevice, now: u64, change: &Change) -> Result<
     };
     let rearm = device.configure(|configuration| {
         let prepared = configuration.prepare(change)?;
-        Ok::<_, ConfigError>(configuration.apply(instant(now), prepared))
+        Ok::<_, ConfigError>(prepared.apply(instant(now)))
     })?;
     Ok(rearm)
 }
