@@ -27,6 +27,9 @@ const LOAD_FRACTION: usize = 8;
 const LOAD_HOLD: u64 = SECOND;
 
 /// How full the host's queue of received handshake messages is.
+///
+/// A `depth` of an eighth of `capacity` is load, and so is the second after it: then initiations and responses have to carry a
+/// cookie, and each source address has a limited share. Below a capacity of 8 one message that waits is enough; an empty queue is never load by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Load {
     /// Messages waiting.

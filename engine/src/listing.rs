@@ -12,6 +12,7 @@ use core::sync::atomic::Ordering;
 
 /// What is known of a peer at one moment.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct PeerInfo {
     /// Its public key.
     pub public_key: PublicKey,
@@ -35,7 +36,7 @@ pub struct PeerInfo {
     pub staged: (u32, u32),
     /// When the session that seals was made, if there is one.
     pub session_since: Option<Instant>,
-    /// Packets sealed under that session.
+    /// Numbers given away under that session: packets sealed, to be sealed, or dropped before they were.
     pub session_packets: u64,
     /// Packets dropped by reason, in the order of [`Reason::ALL`]; a count stays at 2^32 - 1.
     pub drops: [u32; Reason::COUNT],

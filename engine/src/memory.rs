@@ -21,6 +21,7 @@ impl core::error::Error for OutOfMemory {}
 ///
 /// A vector of one, because turning it into a box would keep a panic path (shrinking what cannot shrink). It hands the
 /// value out as an option for the same reason; it is never empty.
+#[doc(hidden)]
 #[derive(Debug)]
 pub struct Block<T>(Vec<T>);
 

@@ -6,7 +6,8 @@ macro_rules! reasons {
     ($($(#[$meta:meta])* $variant:ident = $name:literal, $direction:ident;)*) => {
         /// The one reason for which a datagram or an inner packet went no further.
         ///
-        /// The names are part of the public interface: tools show them, and their meaning does not change.
+        /// The names are part of the public interface: tools show them, and their meaning does not change. There may be more.
+        #[non_exhaustive]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
         pub enum Reason { $($(#[$meta])* $variant,)* }
@@ -123,6 +124,7 @@ impl Reason {
 /// Drops by reason, counted by any number of threads at once.
 ///
 /// Machine words: on 32-bit targets a count wraps at 2^32.
+#[doc(hidden)]
 #[derive(Debug)]
 pub struct Drops([AtomicUsize; Reason::COUNT]);
 

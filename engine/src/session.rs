@@ -1,6 +1,6 @@
 //! Sessions: transport keys with their counters and window, and the three places a peer has for them.
 //!
-//! A session block is about 1.2 KiB. It is the one thing the engine takes while packets flow: the host lends an
+//! A session block is about 1.1 KiB. It is the one thing the engine takes while packets flow: the host lends an
 //! empty one to the call that completes a handshake.
 
 use crate::memory::{Block, OutOfMemory};

@@ -83,10 +83,10 @@ impl Tai64n {
     /// (`noise.c`, `tai64n_now`).
     const WHITENING: u32 = (1 << 24) - 1;
 
-    /// The label of `wall`, whitened.
+    /// The label of `wall`, whitened. More nanoseconds than a second has are the last ones of it.
     #[must_use]
     pub fn from_wall(wall: Wall) -> Self {
-        Self::from_parts(Self::EPOCH.saturating_add(wall.seconds), wall.nanos & !Self::WHITENING)
+        Self::from_parts(Self::EPOCH.saturating_add(wall.seconds), wall.nanos.min(999_999_999) & !Self::WHITENING)
     }
 
     /// A label from its twelve bytes on the wire.
@@ -140,6 +140,7 @@ mod tests {
         let label = Tai64n::from_wall(Wall { seconds: 1_700_000_000, nanos: 999_999_999 });
         assert_eq!(label.as_bytes()[..8], 4_611_686_020_127_387_914_u64.to_be_bytes());
         assert_eq!(label.as_bytes()[8..], 989_855_744_u32.to_be_bytes());
+        assert_eq!(Tai64n::from_wall(Wall { seconds: 1_700_000_000, nanos: u32::MAX }), label);
     }
 
     #[test]

@@ -20,6 +20,7 @@ const WIPE_AFTER: u64 = 540 * SECOND;
 const MAX_JITTER: u64 = 334 * MILLISECOND;
 
 /// Why a peer has a deadline.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timer {
     /// An initiation is wanted: there is something to send and no session, or the session grows old.

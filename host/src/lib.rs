@@ -26,6 +26,7 @@ pub use entropy::SeededEntropy;
 pub use entropy::SystemEntropy;
 pub use host::UserHost;
 pub use lock::{UserLock, UserTable};
+#[doc(hidden)]
 pub use order::held;
 pub use queue::{Held, HeldQueue};
 pub use stack::{SCRUBBED, scrubbed};
