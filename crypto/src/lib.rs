@@ -18,6 +18,9 @@
 //! | [`Portable`] | every target | nothing, not even `alloc` |
 //! | `InsecureFake` (feature `fake`) | fuzzers and simulations: **no protection whatever** | nothing |
 //!
+//! On a bare x86-64 target, which has no vector registers (`x86_64-unknown-none`), the libraries under [`Portable`] have to be
+//! told so: `RUSTFLAGS='--cfg curve25519_dalek_backend="serial" --cfg poly1305_backend="soft" --cfg chacha20_backend="soft"'`.
+//!
 //! All work on [`Slices`]: datagrams in one piece of memory, sealed and opened where they lie.
 //!
 //! ```
