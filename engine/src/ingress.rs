@@ -83,22 +83,19 @@ impl<H: Host> Device<H> {
     pub fn commit_opened(&self, now: Instant, job: OpenJob, packets: &mut [Incoming], from: &Endpoint) -> Followup {
         self.tables.read(|tables| {
             for packet in authenticated(packets) {
-                if packet.receiver == job.receiver {
-                    packet.verdict = inspect(tables, job.peer, packet);
-                } else {
-                    packet.drop_for(Reason::StaleIn);
-                }
+                packet.verdict = inspect(tables, job.peer, packet);
             }
         });
         let committed = self.with_timers(job.peer, |peer| {
             let session = peer.keypairs.by_id(job.session)?;
             let (mut fresh, mut content) = (false, false);
             for packet in authenticated(packets) {
-                if session.window.accept(packet.counter) {
+                let own = packet.receiver == job.receiver;
+                if own && session.window.accept(packet.counter) {
                     fresh = true;
                     content |= packet.plaintext_len() > 0;
                 } else {
-                    packet.drop_for(Reason::Replayed);
+                    packet.drop_for(if own { Reason::Replayed } else { Reason::StaleIn });
                 }
             }
             count_received(peer, packets);
