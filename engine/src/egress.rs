@@ -144,10 +144,10 @@ impl<H: Host> Device<H> {
                 state.timers.want_initiation(now, true);
                 return (None, false);
             }
-            let flushing = state.is_flushing();
-            if waiting || flushing {
-                return (None, waiting && !flushing);
+            if waiting {
+                return (None, !state.is_flushing());
             }
+            // Even while a flush is under way, whose packets may belong to the session before: it overtakes no content.
             (number(state, peer, now, 1), false)
         });
         let ((job, flush), rearm) = result.unwrap_or_default();

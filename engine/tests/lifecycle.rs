@@ -120,6 +120,37 @@ fn newer_packets_do_not_pass_staged_ones_when_a_session_is_renewed_meanwhile() {
     assert_eq!(pair.b.delivered, [ipv4(A, B, b"old"), ipv4(A, B, b"new")]);
 }
 
+/// The other side sends under the new session only when it has heard of it, which is not to wait for the next packet.
+#[test]
+fn a_session_is_confirmed_at_once_though_older_packets_are_still_leaving() {
+    let mut pair = Pair::connected();
+    pair.set_now(seconds(130));
+    let peer = pair.a.peer(&pair.b);
+    let _ = pair.a.device.stage(pair.a.now, peer, Held::from_bytes(ipv4(A, B, b"old"), 1));
+    let (_staged, job) = pair.a.device.reserve_staged(pair.a.now, peer).unwrap();
+    pair.a.initiate(peer);
+    let initiation = pair.a.sent.remove(0);
+    pair.b.receive(&initiation);
+    let response = pair.b.sent.remove(0);
+    pair.a.receive(&response);
+    assert_eq!(pair.a.sent.iter().map(|datagram| datagram.bytes.len()).collect::<Vec<_>>(), [32], "a keepalive");
+    pair.settle();
+    let session = pair.b.device.peer_info(pair.b.peer(&pair.a)).unwrap().session_since;
+    assert_eq!(session, Some(seconds(130)));
+    pair.a.seal_and_send(job, &[ipv4(A, B, b"old")]);
+    let followup = pair.a.device.flushed(pair.a.now, peer);
+    pair.a.follow(followup);
+    pair.settle();
+    assert_eq!(pair.b.delivered, [ipv4(A, B, b"old")]);
+    // What is staged meanwhile goes instead of a keepalive, when the flush is over.
+    let _ = pair.a.device.stage(pair.a.now, peer, Held::from_bytes(ipv4(A, B, b"1"), 1));
+    let (_staged, job) = pair.a.device.reserve_staged(pair.a.now, peer).unwrap();
+    let _ = pair.a.device.stage(pair.a.now, peer, Held::from_bytes(ipv4(A, B, b"2"), 1));
+    assert!(pair.a.device.reserve_keepalive(pair.a.now, peer).0.is_none());
+    drop(job);
+    assert_eq!(pair.a.device.flushed(pair.a.now, peer).flush, Some(peer));
+}
+
 #[test]
 fn a_host_that_forgets_flushed_holds_packets_up_only_until_the_session_is_forgotten() {
     let ends: [fn(&mut Pair); 3] = [
