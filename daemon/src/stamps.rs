@@ -95,7 +95,7 @@ impl Stamps {
         stamps.set_anchor(stored, now);
         // Says at once if it is not believed.
         stamps.believe(wall, now);
-        engine.configure(|configuration| configuration.set_stamp_floor(Tai64n::from_wall(stored).next()));
+        engine.configure(|configuration| configuration.set_stamp_floor(Tai64n::from_wall(stored)));
         Ok(stamps)
     }
 

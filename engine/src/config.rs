@@ -209,9 +209,9 @@ impl<H: Host> Configuration<'_, H> {
         Ok(Prepared { configuration: Configuration { device: self.device }, change, identity, drafts })
     }
 
-    /// Initiations will carry no timestamp below `floor`: what [`Device::greatest_stamp_sent`] was in an earlier life.
-    pub fn set_stamp_floor(&self, floor: Tai64n) {
-        self.device.stamps.with(|stamps| stamps.floor = floor);
+    /// Initiations will carry timestamps above `sent` only: what [`Device::greatest_stamp_sent`] was in an earlier life.
+    pub fn set_stamp_floor(&self, sent: Tai64n) {
+        self.device.stamps.with(|stamps| stamps.floor = sent.next());
     }
 
     /// The interface came up. True as for [`Prepared::apply`].

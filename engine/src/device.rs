@@ -86,7 +86,7 @@ pub(crate) struct Admission {
 
 /// Timestamps of our own initiations.
 pub(crate) struct Stamps {
-    /// None is sent below this: what was sent in an earlier life of the device.
+    /// None is sent below this, which is above all that was sent in an earlier life of the device.
     pub(crate) floor: Tai64n,
     pub(crate) greatest: Tai64n,
 }
