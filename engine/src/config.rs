@@ -156,11 +156,12 @@ impl<H: Host> Prepared<'_, H> {
     pub fn apply(self, now: Instant) -> bool {
         let Self { configuration, change, identity, drafts } = self;
         let mut rearm = false;
-        if let Some(identity) = identity {
-            rearm |= configuration.apply_identity(now, identity);
-        }
+        // Before a new identity, which computes something for every peer there is.
         if change.replace_peers {
             configuration.device.each_peer(|peer| configuration.remove(peer));
+        }
+        if let Some(identity) = identity {
+            rearm |= configuration.apply_identity(now, identity);
         }
         for (change, draft) in change.peers.iter().zip(drafts) {
             rearm |= configuration.apply_peer(now, change, draft);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::peer::PeerRef;
+use crate::testing::crypto::x25519_calls;
 use crate::testing::host::{TestHost, most_touched};
 use crate::time::SECOND;
 use core::net::Ipv4Addr;
@@ -163,6 +164,23 @@ fn a_peer_that_stays_is_not_prepared_again_because_another_goes() {
     assert!((1..8).contains(&drafts), "{drafts} prepared");
     assert!(device.find(&key(50)).is_some() && device.find(&key(60)).is_none());
     assert_eq!(device.peer_count(), 101 - 10 + 1);
+}
+
+/// A new key costs one computation for each peer that there will be, and none for those that go with the old one.
+#[test]
+fn nothing_is_computed_for_peers_that_are_replaced() {
+    let device = device();
+    set_peers(&device, 20, false);
+    let peers = [1, 2, 3].map(|number| PeerChange::new(key(number)));
+    x25519_calls();
+    let change = Change { private_key: Some(Secret::new([7; 32])), replace_peers: true, peers: &peers };
+    device.configure(|configuration| {
+        let prepared = configuration.prepare(change).unwrap();
+        assert_eq!(x25519_calls(), 3);
+        prepared.apply(NOW);
+        assert_eq!(x25519_calls(), 0);
+    });
+    assert_eq!(device.peer_count(), 3);
 }
 
 /// Strangers choose keys and addresses, but not where a table keeps them: that is hashed with a secret of the device.
