@@ -321,7 +321,7 @@ impl<H: Host> Device<H> {
         let refuse = |reason| Refusal { peer: Some(peer), reason };
         let keys = handshake.finish(self.host.crypto(), identity, &preshared, message).map_err(refuse)?;
         let committed = self.with_timers(peer, |peer| {
-            if peer.initiating(message.receiver).is_none() || !self.is_up() || peer.preshared != preshared {
+            if peer.initiating(message.receiver).is_none() || peer.preshared != preshared {
                 return None;
             }
             let block = block.take()?;
