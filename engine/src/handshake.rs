@@ -180,7 +180,11 @@ impl<H: Host> Device<H> {
         let (handshake, mut message) = match made {
             Ok(made) => made,
             Err(reason) => {
-                self.with_timers(peer, |peer| peer.timers.handshake_initiated(now));
+                self.with_timers(peer, |peer| {
+                    if self.is_up() {
+                        peer.timers.handshake_initiated(now);
+                    }
+                });
                 self.count_drop(Some(peer), reason, 1);
                 return None;
             }

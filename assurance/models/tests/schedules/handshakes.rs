@@ -2,6 +2,7 @@
 //! true before the computation is looked at again before anything changes.
 
 use super::*;
+use kerntun_engine::host::Host;
 
 /// A device that has begun a handshake, and the other one's response.
 fn answered() -> (Arc<Device>, Device, Vec<u8>) {
@@ -97,5 +98,122 @@ fn a_response_against_a_change_of_keys() {
         let before = change.join().unwrap();
         receiver.join().unwrap();
         assert_eq!(has_session(&device), before, "a session with a preshared key that was changed before");
+    });
+}
+
+/// A device, another one, and that one's initiation.
+fn knocked() -> (Arc<Device>, Device, Vec<u8>) {
+    let (device, other) = (End::new(ScheduledHost::new(1), 1, NOW), End::new(ScheduledHost::new(2), 2, NOW));
+    device.meet(NOW, other.device.public_key().unwrap(), None);
+    other.meet(NOW, device.device.public_key().unwrap(), None);
+    let mut out = Out::default();
+    other.send(NOW, other.packet(0), &mut out);
+    other.expire(NOW, WALL, &mut out);
+    (Arc::new(device), other, out.sent.remove(0))
+}
+
+/// An initiation is answered while `change` is made; the other one confirms. Gives whether it was answered before the
+/// change was over, and the device as it is then.
+fn answer_against(change: impl FnOnce(&Device) + Send + 'static) -> (bool, Arc<Device>) {
+    let (device, other, initiation) = knocked();
+    let change = spawn(&device, move |device| {
+        change(device);
+        let peer = device.device.next_peer(None).unwrap();
+        device.device.peer_info(peer).unwrap().rx_bytes > 0
+    });
+    let receiver = spawn(&device, move |device| {
+        let mut out = Out::default();
+        device.receive(NOW, &initiation, &mut out);
+        out
+    });
+    let before = change.join().unwrap();
+    exchange(&device, &other, NOW, receiver.join().unwrap());
+    (before, device)
+}
+
+/// The same where the other side has begun.
+#[test]
+fn an_initiation_against_a_change_of_keys() {
+    every_schedule(|| {
+        let (_, device) = answer_against(|device| {
+            device.change(NOW, Change { private_key: Some(private_key(5)), ..Change::default() });
+        });
+        let mut out = Out::default();
+        device.send(NOW, device.packet(20), &mut out);
+        assert!(out.sent.is_empty(), "it waits for a session with the new key");
+    });
+    every_schedule(|| {
+        let (before, device) = answer_against(|device| {
+            let change = PeerChange { preshared_key: Some(Secret::new([9; 32])), ..PeerChange::new(other_key()) };
+            device.change(NOW, Change { peers: &[change], ..Change::default() });
+        });
+        let peer = device.device.next_peer(None).unwrap();
+        let has_session = device.device.peer_info(peer).unwrap().session_since.is_some();
+        assert!(before || !has_session, "a session with a preshared key that was changed before");
+    });
+}
+
+/// No session, no handshake, nothing to wait for.
+fn assert_silent(device: &Device) {
+    let info = device.device.peer_info(device.device.next_peer(None).unwrap()).unwrap();
+    assert!(info.session_since.is_none() && !info.handshake_pending);
+    assert!(info.deadlines.iter().all(|at| *at == Instant::NEVER), "{:?}", info.deadlines);
+}
+
+/// What is computed while the interface goes down begins nothing.
+#[test]
+fn handshakes_against_the_end_of_the_interface() {
+    let down = |device: &Device| device.device.configure(|configuration| configuration.down());
+    every_schedule(move || {
+        let (device, _, initiation) = knocked();
+        let receiver = spawn(&device, receive(vec![initiation]));
+        let down = spawn(&device, down);
+        receiver.join().unwrap();
+        down.join().unwrap();
+        assert_silent(&device);
+    });
+    every_schedule(move || {
+        let (device, _, response) = answered();
+        let receiver = spawn(&device, receive(vec![response]));
+        let down = spawn(&device, down);
+        receiver.join().unwrap();
+        down.join().unwrap();
+        assert_silent(&device);
+    });
+    for dry in [false, true] {
+        every_schedule(move || {
+            let (device, ..) = knocked();
+            device.device.host().entropy().set_dry(dry);
+            let initiator = spawn(&device, |device| {
+                let _ = device.device.initiate(NOW, WALL, device.device.next_peer(None).unwrap());
+            });
+            let down = spawn(&device, down);
+            initiator.join().unwrap();
+            down.join().unwrap();
+            assert_silent(&device);
+        });
+    }
+}
+
+/// What was begun as somebody else is not waited for.
+#[test]
+fn an_initiation_of_ours_against_a_change_of_our_key() {
+    every_schedule(|| {
+        let (device, other, _) = knocked();
+        let change = spawn(&device, |device| {
+            device.change(NOW, Change { private_key: Some(private_key(5)), ..Change::default() });
+        });
+        let initiator =
+            spawn(&device, |device| device.device.initiate(NOW, WALL, device.device.next_peer(None).unwrap()));
+        change.join().unwrap();
+        let initiation = initiator.join().unwrap();
+        // The other one does not know the new key.
+        let mut out = Out::default();
+        if let Some(initiation) = initiation {
+            other.receive(NOW, initiation.bytes(), &mut out);
+        }
+        let peer = device.device.next_peer(None).unwrap();
+        let pending = device.device.peer_info(peer).unwrap().handshake_pending;
+        assert!(out.sent.is_empty() || !pending, "it waits for the answer to a message of the key that is gone");
     });
 }

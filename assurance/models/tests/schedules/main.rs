@@ -34,7 +34,7 @@ const WALL: Wall = Wall { seconds: 1_800_000_000, nanos: 0 };
 
 /// Half of the schedules are drawn evenly, half with few changes of thread at the worst places (probabilistic
 /// concurrency testing, Burckhardt and others 2010).
-fn every_schedule(test: fn()) {
+fn every_schedule(test: impl Fn() + Copy + Send + Sync + 'static) {
     let iterations = std::env::var("SCHEDULES").map_or(600, |number| number.parse().expect("a number of schedules"));
     let mut config = shuttle::Config::new();
     config.stack_size = 1 << 18;
