@@ -197,8 +197,10 @@ fn nothing_begins_on_an_interface_that_is_down() {
     assert!(outcome.evicted.pop().is_some() && !outcome.followup.rearm);
     pair.a.receive(&initiation);
     assert_eq!(pair.a.handled.last(), Some(&"down"));
+    let stamp = pair.a.device.greatest_stamp_sent();
     pair.a.initiate(peer);
     assert!(pair.a.sent.is_empty());
+    assert_eq!(pair.a.device.greatest_stamp_sent(), stamp);
     let info = pair.a.device.peer_info(peer).unwrap();
     assert_eq!((info.staged.0, info.session_since), (0, None));
     assert!(info.deadlines.iter().all(|at| *at == kerntun_engine::time::Instant::NEVER));
@@ -300,12 +302,12 @@ fn the_local_address_is_remembered_until_there_is_doubt() {
 #[test]
 fn thousands_of_handshakes_leave_no_index_behind() {
     let mut pair = Pair::new();
-    let peer = pair.a.peer(&pair.b);
+    let mut peer = pair.a.peer(&pair.b);
     // The index table has room for 64 peers' indices; leaks would fill it long before the end.
     for round in 0..3_000_u64 {
         pair.set_now(seconds(6 * round));
         pair.a.initiate(peer);
-        match round % 5 {
+        match round % 6 {
             0 => pair.settle_with(|_| false),
             1 => pair.settle_with(|datagram| datagram.kind() != 2),
             2 => pair.a.device.configure(|configuration| configuration.forget_sessions()),
@@ -315,7 +317,13 @@ fn thousands_of_handshakes_leave_no_index_behind() {
                 let from = Endpoint { remote: pair.a.address, source: None };
                 let _ = pair.b.device.receive_handshake(pair.b.now, &datagram.bytes, &from, pair.b.load, &mut None);
             }
-            _ => pair.settle(),
+            4 => pair.settle(),
+            _ => {
+                // It has a session from the round before and a handshake from this one.
+                assert!(pair.a.device.peer_info(peer).is_some_and(|info| info.session_since.is_some()));
+                pair.a.set_peer(PeerChange { remove: true, ..PeerChange::new(pair.b.public()) });
+                peer = pair.a.add(&pair.b, "10.0.0.2/32", true);
+            }
         }
         pair.a.sent.clear();
         pair.b.sent.clear();

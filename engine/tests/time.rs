@@ -4,6 +4,7 @@ mod common;
 use common::*;
 use kerntun_engine::config::PeerChange;
 use kerntun_engine::reason::Reason;
+use kerntun_engine::time::Instant;
 use kerntun_engine::timers::Timer;
 
 const A: [u8; 4] = [10, 0, 0, 1];
@@ -41,6 +42,20 @@ fn an_idle_pair_with_sessions_has_nothing_to_do_but_to_forget_them() {
     assert!(pair.wire.is_empty());
     // The last handshake stays visible.
     assert_eq!(pair.a.device.peer_info(pair.a.peer(&pair.b)).unwrap().last_handshake, Some(START));
+}
+
+/// The attempts of a peer that does not answer do not keep old keys any longer.
+#[test]
+fn giving_up_does_not_postpone_the_end_of_keys() {
+    let mut pair = Pair::connected();
+    pair.run_until(seconds(400));
+    pair.a.send(&ipv4(A, B, b"lost")).unwrap();
+    pair.run_until_with(millis(539_999), |_| false);
+    assert_eq!(drops(&pair.a, Reason::HandshakeTimeout), 1);
+    let session = |pair: &Pair| pair.a.device.peer_info(pair.a.peer(&pair.b)).unwrap().session_since;
+    assert_eq!(session(&pair), Some(START));
+    pair.run_until_with(seconds(540), |_| false);
+    assert_eq!(session(&pair), None);
 }
 
 #[test]
@@ -92,6 +107,64 @@ fn new_data_during_the_attempts_counts_them_afresh() {
     assert_eq!(drops(&pair.a, Reason::HandshakeTimeout), 0);
     pair.run_until_with(seconds(200), |_| false);
     assert_eq!(drops(&pair.a, Reason::HandshakeTimeout), 2);
+}
+
+fn retries(pair: &Pair) -> u8 {
+    pair.a.device.peer_info(pair.a.peer(&pair.b)).unwrap().handshake_retries
+}
+
+#[test]
+fn a_handshake_that_ends_well_ends_the_count_of_attempts() {
+    let mut pair = Pair::new();
+    pair.a.send(&ipv4(A, B, b"1")).unwrap();
+    pair.run_until_with(seconds(12), |_| false);
+    assert_eq!(retries(&pair), 2);
+    pair.run_until(seconds(20));
+    assert_eq!((pair.b.delivered.len(), retries(&pair)), (1, 0));
+}
+
+/// Packets without an answer are a new reason, as a packet without a session is.
+#[test]
+fn silence_after_data_counts_the_attempts_afresh() {
+    let mut pair = Pair::connected();
+    pair.run_until(seconds(30));
+    pair.a.initiate(pair.a.peer(&pair.b));
+    pair.a.send(&ipv4(A, B, b"lost")).unwrap();
+    pair.run_until_with(millis(44_990), |_| false);
+    assert_eq!(retries(&pair), 2);
+    let fell = (0..40).any(|step| {
+        pair.run_until_with(millis(45_000 + 10 * step), |_| false);
+        retries(&pair) == 0
+    });
+    assert!(fell);
+}
+
+#[test]
+fn a_keepalive_without_a_session_counts_the_attempts_afresh() {
+    let mut pair = Pair::new();
+    pair.a.send(&ipv4(A, B, b"lost")).unwrap();
+    pair.run_until_with(seconds(12), |_| false);
+    assert_eq!(retries(&pair), 2);
+    pair.a.keepalive(pair.a.peer(&pair.b));
+    assert_eq!(retries(&pair), 0);
+}
+
+#[test]
+fn a_shorter_persistent_keepalive_holds_at_once_and_none_is_due_while_down() {
+    let mut pair = Pair::connected();
+    let set = |pair: &Pair, seconds| {
+        pair.a.set_peer(PeerChange { persistent_keepalive: Some(seconds), ..PeerChange::new(pair.b.public()) });
+        pair.a.device.peer_info(pair.a.peer(&pair.b)).unwrap().deadlines[Timer::PersistentKeepalive as usize]
+    };
+    assert_eq!(set(&pair, 100), START);
+    pair.run_until(seconds(30));
+    // The keepalive that answers the first packet came at ten seconds.
+    assert_eq!(set(&pair, 100), seconds(110));
+    assert_eq!(set(&pair, 20), seconds(50));
+    assert_eq!(set(&pair, 200), seconds(50), "a longer one after the next");
+    assert_eq!(set(&pair, 0), Instant::NEVER);
+    pair.a.device.configure(|configuration| configuration.down());
+    assert_eq!(set(&pair, 25), Instant::NEVER);
 }
 
 #[test]
