@@ -4,11 +4,12 @@
 mod common;
 use common::*;
 use kerntun_engine::config::{AllowedIpChange, Change, PeerChange};
-use kerntun_engine::egress::NotReserved;
+use kerntun_engine::egress::{NotReserved, SealJob};
 use kerntun_engine::host::Host;
-use kerntun_engine::peer::{Endpoint, Source};
+use kerntun_engine::peer::{Endpoint, PeerRef, Source};
 use kerntun_engine::reason::Reason;
 use kerntun_engine::secret::Secret;
+use kerntun_engine::time::Instant;
 use kerntun_host::Held;
 
 const A: [u8; 4] = [10, 0, 0, 1];
@@ -98,10 +99,10 @@ fn a_job_of_the_old_session_asks_for_no_second_handshake() {
     assert!(pair.wire.iter().all(|datagram| datagram.kind() == 4), "{:?}", pair.wire.len());
 }
 
-#[test]
-fn newer_packets_do_not_pass_staged_ones_when_a_session_is_renewed_meanwhile() {
+/// A session that is renewed at `at`, while a packet numbered under the old one is not yet sent.
+fn renewed_while_flushing(at: Instant) -> (Pair, PeerRef, SealJob) {
     let mut pair = Pair::connected();
-    pair.set_now(seconds(10));
+    pair.set_now(at);
     let peer = pair.a.peer(&pair.b);
     let _ = pair.a.device.stage(pair.a.now, peer, Held::from_bytes(ipv4(A, B, b"old"), 1));
     let (_staged, job) = pair.a.device.reserve_staged(pair.a.now, peer).unwrap();
@@ -110,6 +111,12 @@ fn newer_packets_do_not_pass_staged_ones_when_a_session_is_renewed_meanwhile() {
     pair.b.receive(&initiation);
     let response = pair.b.sent.remove(0);
     pair.a.receive(&response);
+    (pair, peer, job)
+}
+
+#[test]
+fn newer_packets_do_not_pass_staged_ones_when_a_session_is_renewed_meanwhile() {
+    let (mut pair, peer, job) = renewed_while_flushing(seconds(10));
     pair.a.sent.clear();
     pair.a.send(&ipv4(A, B, b"new")).unwrap();
     assert!(pair.a.sent.is_empty(), "the new packet waits for the old one");
@@ -123,16 +130,7 @@ fn newer_packets_do_not_pass_staged_ones_when_a_session_is_renewed_meanwhile() {
 /// The other side sends under the new session only when it has heard of it, which is not to wait for the next packet.
 #[test]
 fn a_session_is_confirmed_at_once_though_older_packets_are_still_leaving() {
-    let mut pair = Pair::connected();
-    pair.set_now(seconds(130));
-    let peer = pair.a.peer(&pair.b);
-    let _ = pair.a.device.stage(pair.a.now, peer, Held::from_bytes(ipv4(A, B, b"old"), 1));
-    let (_staged, job) = pair.a.device.reserve_staged(pair.a.now, peer).unwrap();
-    pair.a.initiate(peer);
-    let initiation = pair.a.sent.remove(0);
-    pair.b.receive(&initiation);
-    let response = pair.b.sent.remove(0);
-    pair.a.receive(&response);
+    let (mut pair, peer, job) = renewed_while_flushing(seconds(130));
     assert_eq!(pair.a.sent.iter().map(|datagram| datagram.bytes.len()).collect::<Vec<_>>(), [32], "a keepalive");
     pair.settle();
     let session = pair.b.device.peer_info(pair.b.peer(&pair.a)).unwrap().session_since;
