@@ -95,7 +95,7 @@ fn a_failure_at_any_step_leaves_nothing_behind() {
         (with("Table = nosuchtable"), "", "", "no routing table called 'nosuchtable'"),
         (nowhere, "", "", "'no-such-host.invalid' cannot be resolved"),
         (with("ListenPort = 51888"), "", "", "port 51888 is in use"),
-        (with("Address = 10.9.0.1/24"), "", "", "does not get the address 10.9.0.1/24"),
+        (with("Address = 10.9.0.1/24"), "", "", "the address 10.9.0.1 stands already in line"),
         (with("Address = ff02::1234/64"), "", "", "does not get the address ff02::1234/64"),
         (with("DNS = 10.9.0.9"), "resolvconf", "", "'resolvconf -a"),
         (plain, conflict, "ip route del 10.77.0.0/16", "the route to 10.77.0.0/16 cannot be added"),
