@@ -108,8 +108,8 @@ const METHOD: &str = "
 
 Both ends of the tunnel, the generators and the sinks run on this one machine, in two network namespaces joined by a veth pair
 (MTU 1,500; 1,420 inside the tunnel, and on the wire where there is no tunnel). In each round every subject has its turn with
-freshly started processes; each round begins with another one. What is disturbed by something else on the machine is measured again at once, three times at most
-(since 30 November 2026).
+freshly started processes; each round begins with another one. What is disturbed by something else on the machine is measured again at once, at most three times
+in all (since 30 November 2026).
 
 - TCP is one thread per stream and side with blocks of 128 KiB, counted for two seconds (1.5 before 30 November); the first 400 ms do not count.
 - UDP is 64 datagrams per system call, cut apart before the tunnel's interface, so that every datagram is a packet of its own there; the first 200 ms do not count.
@@ -210,7 +210,7 @@ fn others(text: &mut String, results: &Results) {
         _ => write!(
             text,
             "{loud} of {all} measurements, in {} of the rounds, were disturbed: other programs and the hypervisor took more \
-             than {DISTURBED_PERCENT} % of one processor. This table leaves them out, the medians and the picture do not.",
+             than {DISTURBED_PERCENT} % of one processor. Ratios and differences leave them out where there are quiet rounds; the medians and the picture do not.",
             rounds.len()
         ),
     };

@@ -90,7 +90,7 @@ impl Ports {
 }
 
 /// Waits a moment until nobody uses the old sockets any more and they are closed, so that their port is free when the
-/// change has been answered. The workers were woken; one that is stuck in a full socket buffer lets go a little later.
+/// change has been answered. The workers were woken, and let go after the batch they are at.
 pub(crate) fn release(old: Option<Arc<Bound>>) {
     let Some(old) = old else { return };
     let started = Instant::now();

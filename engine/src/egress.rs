@@ -192,9 +192,8 @@ impl<H: Host> Device<H> {
     /// All staged packets of `peer`, with one job that numbers their datagrams in order.
     ///
     /// Newer packets to the peer are staged until [`Device::flushed`] is called, so that none overtakes these. Call it also
-    /// if they could not be sent. Without it nothing goes to the peer, and what is staged is pushed out by what comes later
-    /// ([`Reason::StagedOverflow`]), until the session of the job is forgotten: two handshakes later, or with the
-    /// interface going down.
+    /// if they could not be sent. Without it no packet goes to the peer, and what is staged is pushed out by what comes later
+    /// ([`Reason::StagedOverflow`]), until the session of the job is forgotten: at most two handshakes later.
     ///
     /// # Errors
     /// What to do instead if there are none, there is no session any more (an initiation is scheduled then), or another

@@ -138,7 +138,8 @@ impl End {
     }
 
     /// Where it remembers the greatest timestamp it sent, until this is dropped.
-    fn stamps(&self) -> PathBuf {
+    #[must_use]
+    pub fn stamps(&self) -> PathBuf {
         env::temp_dir().join(format!("{}.stamp", self.interface))
     }
 

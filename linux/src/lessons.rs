@@ -1,7 +1,8 @@
 //! What a thread that sends has learnt about segmentation: to whom, and up to which size, the kernel does it.
 //!
 //! A size is refused because of the MTU of the route to one address, which anybody may lower who can forge an ICMP
-//! message: so it concerns that address alone. A device that cannot do it at all concerns its whole family. Both are
+//! message: so it concerns that address alone, as long as there is room for it. A device that cannot do it at all concerns
+//! its whole family, and so do small routes to more addresses than there is room for, which are the uplink's then. All is
 //! forgotten after a minute. Belongs to one thread, so that there is nothing to share.
 
 use std::net::IpAddr;
@@ -9,7 +10,7 @@ use std::net::IpAddr;
 /// How long a lesson lasts, in nanoseconds.
 const LASTS: u64 = 60_000_000_000;
 
-/// Addresses remembered; one more takes the place of the one refused longest ago.
+/// Addresses remembered.
 const ADDRESSES: usize = 16;
 
 /// Below the least MTU of IPv6 it is not the size that is refused.
@@ -18,27 +19,25 @@ const LEAST_MTU: usize = 1280;
 /// What was refused lately.
 #[derive(Debug)]
 pub(crate) struct Lessons {
-    sizes: [Option<Size>; ADDRESSES],
-    /// Until when no size works towards IPv4 and IPv6.
-    no_device: [u64; 2],
+    addresses: [Option<(IpAddr, Lesson)>; ADDRESSES],
+    /// Of all addresses of IPv4 and of IPv6.
+    families: [Lesson; 2],
     /// From then on nothing of all this is in force: then most look-ups end at once.
     over: u64,
     /// When somebody may be told of the next one.
     quiet_until: u64,
 }
 
-/// What an address takes.
+/// The longest datagram that may be part of a segmented message, and until when that is so.
 #[derive(Clone, Copy, Debug)]
-struct Size {
-    to: IpAddr,
-    /// The longest datagram that may be part of a segmented message.
+struct Lesson {
     limit: usize,
     until: u64,
 }
 
 impl Lessons {
     pub(crate) const fn new() -> Self {
-        Self { sizes: [None; ADDRESSES], no_device: [0; 2], over: 0, quiet_until: 0 }
+        Self { addresses: [None; ADDRESSES], families: [Lesson { limit: 0, until: 0 }; 2], over: 0, quiet_until: 0 }
     }
 
     /// Whether datagrams of `stride` bytes to this address may be given to the kernel as one message.
@@ -46,24 +45,27 @@ impl Lessons {
         if now >= self.over {
             return true;
         }
-        let [v4, v6] = self.no_device;
-        now >= if to.is_ipv6() { v6 } else { v4 }
-            && self.sizes.iter().flatten().all(|size| size.to != to || now >= size.until || stride <= size.limit)
+        let [v4, v6] = self.families;
+        let own = self.addresses.iter().flatten().filter(|(address, _)| *address == to).map(|(_, lesson)| *lesson);
+        own.chain([if to.is_ipv6() { v6 } else { v4 }]).all(|lesson| now >= lesson.until || stride <= lesson.limit)
     }
 
     /// Notes that the kernel refused to cut datagrams of this size to this address, with this error. `true` if somebody is
-    /// to be told: once a minute, whoever is concerned, as there may be more addresses than there is room for.
+    /// to be told: once a minute, whoever is concerned.
     pub(crate) fn refused(&mut self, to: IpAddr, stride: usize, errno: i32, now: u64) -> bool {
         let until = now.saturating_add(LASTS);
         self.over = until;
-        if errno == libc::EIO {
-            // It cannot make checksums.
-            let [v4, v6] = &mut self.no_device;
-            *(if to.is_ipv6() { v6 } else { v4 }) = until;
-        } else {
-            // Smaller ones may still do.
-            let limit = if stride < LEAST_MTU { 0 } else { stride - 1 };
-            self.remember(Size { to, limit, until }, now);
+        // A device that cannot make checksums cuts nothing; else smaller ones may still do.
+        let limit = if errno == libc::EIO || stride < LEAST_MTU { 0 } else { stride - 1 };
+        let lesson = Lesson { limit, until };
+        let place = if errno == libc::EIO { ADDRESSES } else { self.place_of(to, now) };
+        match self.addresses.get_mut(place) {
+            Some(Some((address, old))) if *address == to => old.learn(lesson, now),
+            Some(place) => *place = Some((to, lesson)),
+            None => {
+                let [v4, v6] = &mut self.families;
+                if to.is_ipv6() { v6 } else { v4 }.learn(lesson, now);
+            }
         }
         let tell = now >= self.quiet_until;
         if tell {
@@ -72,15 +74,21 @@ impl Lessons {
         tell
     }
 
-    fn remember(&mut self, mut size: Size, now: u64) {
-        // That of the address, or else an empty one, or else the oldest.
-        let rank =
-            |place: &Option<Size>| place.map_or((1, 0), |old| if old.to == size.to { (0, 0) } else { (2, old.until) });
-        let Some(place) = self.sizes.iter_mut().min_by_key(|place| rank(place)) else { return };
-        if let Some(old) = place.filter(|old| old.to == size.to && now < old.until) {
-            size.limit = size.limit.min(old.limit);
-        }
-        *place = Some(size);
+    /// Where an address's lesson is or may be: at its place, or in an empty one, or in that of a lesson that is over; past the
+    /// end if there is none.
+    fn place_of(&self, to: IpAddr, now: u64) -> usize {
+        let at = |suits: &dyn Fn(&(IpAddr, Lesson)) -> bool| {
+            self.addresses.iter().position(|place| place.as_ref().is_some_and(suits))
+        };
+        let empty = || self.addresses.iter().position(Option::is_none);
+        at(&|held| held.0 == to).or_else(empty).or_else(|| at(&|held| now >= held.1.until)).unwrap_or(ADDRESSES)
+    }
+}
+
+impl Lesson {
+    fn learn(&mut self, new: Self, now: u64) {
+        let limit = if now < self.until { self.limit.min(new.limit) } else { new.limit };
+        *self = Self { limit, ..new };
     }
 }
 
@@ -116,7 +124,7 @@ mod tests {
 
     /// Against a list of all that was ever refused.
     #[test]
-    fn the_last_sixteen_addresses_are_remembered() {
+    fn sixteen_addresses_are_remembered_and_more_concern_their_family() {
         let mut random = 7_u64;
         let mut next = |below: u64| {
             random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
@@ -125,11 +133,10 @@ mod tests {
         for round in 0..if cfg!(miri) { 3 } else { 300 } {
             let (mut lessons, mut all, mut now) = (Lessons::new(), Vec::<(IpAddr, usize, i32, u64)>::new(), 0);
             let mut told = Vec::new();
-            // Some rounds have more addresses than there is room for.
-            let addresses = 10 + round % 3 * 8;
+            // Some rounds have more addresses than there is room for, in some much is forgotten.
+            let (addresses, pause) = (10 + round % 3 * 8, (1 + round % 5) * SECOND);
             for _ in 0..200 {
-                // At different times, so that it is clear who is the oldest.
-                now += 1 + next(5 * SECOND);
+                now += next(pause);
                 let to = address(next(addresses) as u8);
                 if next(2) == 0 {
                     let errno =
@@ -149,38 +156,26 @@ mod tests {
         }
     }
 
+    /// Replays the list: who had room, and what holds then.
     fn slow(all: &[(IpAddr, usize, i32, u64)], to: IpAddr, stride: usize, now: u64) -> bool {
-        let fresh = |at: u64| at + 60 * SECOND > now;
-        if all.iter().any(|(other, _, errno, at)| *errno == libc::EIO && fresh(*at) && other.is_ipv4() == to.is_ipv4())
-        {
-            return false;
+        let fresh = |at: u64, now: u64| at + 60 * SECOND > now;
+        // Whom each entry concerns: an address, or its family.
+        let mut held: Vec<(Result<IpAddr, bool>, usize, u64)> = Vec::new();
+        for (address, stride, errno, at) in all {
+            held.retain(|one| fresh(one.2, *at));
+            let mut addresses: Vec<_> = held.iter().filter_map(|one| one.0.ok()).collect();
+            addresses.sort();
+            addresses.dedup();
+            let has_room = addresses.contains(address) || addresses.len() < 16;
+            let whom = if *errno == libc::EIO || !has_room { Err(address.is_ipv4()) } else { Ok(*address) };
+            let limit = if *errno == libc::EIO || *stride < 1280 { 0 } else { stride - 1 };
+            // What is in force is renewed as a whole.
+            for one in held.iter_mut().filter(|one| one.0 == whom) {
+                one.2 = *at;
+            }
+            held.push((whom, limit, *at));
         }
-        // The history of an address begins anew when it was forgotten: after a minute, or for sixteen others.
-        let mut limit = usize::MAX;
-        let mut last = None;
-        for (number, (other, stride, errno, at)) in all.iter().enumerate() {
-            if *errno == libc::EIO {
-                continue;
-            }
-            if other != &to {
-                continue;
-            }
-            if let Some((before, then)) = last {
-                let mut between: Vec<_> =
-                    all[before..number].iter().filter(|one| one.2 != libc::EIO).map(|one| one.0).collect();
-                between.sort();
-                between.dedup();
-                if then + 60 * SECOND <= *at || between.len() > 16 {
-                    limit = usize::MAX;
-                }
-            }
-            limit = limit.min(if *stride < 1280 { 0 } else { stride - 1 });
-            last = Some((number, *at));
-        }
-        let Some((before, then)) = last else { return true };
-        let mut since: Vec<_> = all[before..].iter().filter(|one| one.2 != libc::EIO).map(|one| one.0).collect();
-        since.sort();
-        since.dedup();
-        !fresh(then) || since.len() > 16 || stride <= limit
+        let concerns = |whom: Result<IpAddr, bool>| whom.map_or_else(|v4| v4 == to.is_ipv4(), |address| address == to);
+        held.iter().filter(|one| concerns(one.0) && fresh(one.2, now)).all(|one| stride <= one.1)
     }
 }

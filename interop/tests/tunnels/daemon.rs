@@ -99,7 +99,8 @@ fn forms_of_the_command_line() {
     end.end(Signal::SIGTERM);
     let mut command = namespace.command(kerntun());
     // The one in the background must not hold what ours holds, or nobody would ever see the end of our output.
-    let output = command.arg(&end.interface).stdin(Stdio::null()).output().unwrap();
+    command.arg(&end.interface).env("KERNTUN_STAMP_FILE", end.stamps()).stdin(Stdio::null());
+    let output = command.output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
     assert!(end.show("listen-port").trim().parse::<u16>().is_ok());
     // The one that was started first keeps the other one.
@@ -108,7 +109,8 @@ fn forms_of_the_command_line() {
     wait_until("the daemon is gone", SOON, || namespace.processes().is_empty());
     nothing_is_left(&end);
     let mut run = namespace.unbounded(kerntun());
-    let mut run = run.args(["run", &end.interface]).env("LOG_LEVEL", "silent").spawn().unwrap();
+    run.args(["run", &end.interface]).env("LOG_LEVEL", "silent").env("KERNTUN_STAMP_FILE", end.stamps());
+    let mut run = run.spawn().unwrap();
     wait_until("the daemon listens", SOON, || Connection::open(&end.socket()).is_ok());
     kill(Pid::from_raw(run.id().cast_signed()), Signal::SIGINT).unwrap();
     assert_eq!(run.wait().unwrap().code(), Some(0));
