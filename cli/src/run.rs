@@ -5,9 +5,11 @@ use crate::failure::Failure;
 use crate::say::say;
 use kerntun_config::InterfaceName;
 use kerntun_daemon::{Mode, Options};
+use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 use std::env;
 use std::fs::DirBuilder;
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -70,12 +72,23 @@ pub(crate) fn serve(interface: &str, foreground: bool, require_sandbox: bool) ->
     Ok(ExitCode::SUCCESS)
 }
 
-/// The file for an interface's greatest timestamp, if it can be had.
+/// The file for an interface's greatest timestamp; `None` for who may not have one, and where there is no place for it. What else is
+/// wrong with it the daemon says when it opens the file.
 fn stamp_file(interface: &str) -> Option<PathBuf> {
     let directory = Path::new(STAMPS);
-    DirBuilder::new().recursive(true).mode(0o700).create(directory).ok()?;
-    access(directory, AccessFlags::W_OK).ok()?;
-    Some(directory.join(format!("{interface}.stamp")))
+    match DirBuilder::new().recursive(true).mode(0o700).create(directory) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => return None,
+        Err(error) => {
+            say!(
+                "warning: there is no {STAMPS} to remember timestamps in ({error}): if the clock is set back later, peers do not \
+                 answer until it has caught up"
+            );
+            return None;
+        }
+        Ok(()) => {}
+    }
+    let is_forbidden = matches!(access(directory, AccessFlags::W_OK), Err(Errno::EACCES | Errno::EPERM));
+    (!is_forbidden).then(|| directory.join(format!("{interface}.stamp")))
 }
 
 /// The command that a mistyped one was perhaps meant to be. As with wireguard-go, any word is an interface's name.

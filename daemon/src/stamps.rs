@@ -13,7 +13,8 @@
 //! - a file of which nothing can be read any more is as good as none, and reported. That is as safe: only peers decide whether a
 //!   timestamp is too old, and one that is locks nobody out but ourselves, until the clock has caught up.
 //! - a file that cannot be made for want of room, or on a disk that is read-only, is done without, and reported: a full disk must not
-//!   keep tunnels from coming up.
+//!   keep tunnels from coming up. What a file says that cannot be written is the floor, and nothing more: as it never changes, the clock
+//!   is not judged by it.
 
 mod file;
 
@@ -60,18 +61,21 @@ impl Stamps {
         };
         let Some(path) = path else { return Ok(stamps) };
         let (file, said) = match StampFile::open(&path) {
-            Ok(opened) => opened,
+            Ok((file, said)) => (Some(file), said),
             Err(error) if file::is_no_room(&error) => {
                 tracing::error!(
-                    "there is no file to remember timestamps in ({}: {error}): going by the clock alone. If it is set back later, peers do \
-                     not answer until it has caught up",
+                    "timestamps cannot be remembered in {} ({error}): going by the clock, and by what stands there already, if anything. If \
+                     the clock is set back later, peers do not answer until it has caught up",
                     path.display()
                 );
-                return Ok(stamps);
+                match StampFile::look(&path) {
+                    Ok(said) => (None, said),
+                    Err(error) => return Err(Error::StampFile { path, error }),
+                }
             }
             Err(error) => return Err(Error::StampFile { path, error }),
         };
-        let file = stamps.file.insert(file);
+        stamps.file = file;
         let stored = match said {
             Said::Stamp(stored) => stored,
             Said::Nothing => return Ok(stamps),
@@ -79,7 +83,7 @@ impl Stamps {
                 tracing::error!(
                     "{} is damaged: going by the clock, as if there had been no file. If peers do not answer, the clock is behind the \
                      last timestamp that they saw: set it right",
-                    file.path().display()
+                    path.display()
                 );
                 return Ok(stamps);
             }
@@ -92,9 +96,11 @@ impl Stamps {
                 (stored.seconds - wall.seconds) / DAY
             );
         }
-        stamps.set_anchor(stored, now);
-        // Says at once if it is not believed.
-        stamps.believe(wall, now);
+        if stamps.file.is_some() {
+            stamps.set_anchor(stored, now);
+            // Says at once if it is not believed.
+            stamps.believe(wall, now);
+        }
         engine.configure(|configuration| configuration.set_stamp_floor(Tai64n::from_wall(stored)));
         Ok(stamps)
     }

@@ -310,3 +310,23 @@ fn an_interface_called_like_a_command() {
     lab.kerntun("a", &["down", &path]).good();
     assert_eq!(before, lab.state("a"));
 }
+
+#[test]
+fn timestamps_that_cannot_be_remembered() {
+    let Some(lab) = Lab::new("timestamps_that_cannot_be_remembered") else { return };
+    let (name, log) = (lab.tunnel("a"), lab.directory.join("log"));
+    for (disk, words) in [
+        ("/var/lib/kerntun", "timestamps cannot be remembered in /var/lib/kerntun/"),
+        ("/var/lib", "there is no /var/lib/kerntun"),
+    ] {
+        let script = format!(
+            "mkdir -p /var/lib/kerntun; mount -t tmpfs -o ro none {disk} && LOG_LEVEL=error exec {KERNTUN} {name} > {} 2>&1",
+            log.display()
+        );
+        said(lab.command("a", "unshare").args(["-m", "sh", "-c", &script]).output().unwrap()).good();
+        let text = fs::read_to_string(&log).unwrap();
+        assert!(text.contains(words) && text.contains("Read-only"), "{text}");
+        lab.sh("a", &format!("ip link delete {name}")).good();
+        until_the_socket_is_gone(&lab);
+    }
+}

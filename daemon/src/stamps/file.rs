@@ -43,8 +43,23 @@ impl StampFile {
     /// For a file of something else, one that others could change, or a link, which somebody might have put there to have
     /// another file overwritten.
     pub(super) fn open(path: &Path) -> io::Result<(Self, Said)> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        Self::open_with(path, OpenOptions::new().write(true).create(true).truncate(false).mode(0o600))
+    }
+
+    /// Reads what it says where it cannot be written: nothing if there is none.
+    ///
+    /// # Errors
+    /// As of [`StampFile::open`].
+    pub(super) fn look(path: &Path) -> io::Result<Said> {
+        match Self::open_with(path, &mut OpenOptions::new()) {
+            Ok((_, said)) => Ok(said),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Said::Nothing),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn open_with(path: &Path, options: &mut OpenOptions) -> io::Result<(Self, Said)> {
+        options.read(true);
         let file = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
         let metadata = file.metadata()?;
         let own = metadata.uid() == 0 || metadata.uid() == rustix::process::geteuid().as_raw();
@@ -84,7 +99,7 @@ impl StampFile {
     }
 }
 
-/// Whether the disk is at fault: full, with or without a quota, or read-only. Nothing but making a file gives these errors here.
+/// Whether the disk is at fault: full, with or without a quota, or read-only. A file that is there already gives only the last of these.
 pub(super) fn is_no_room(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem)
 }

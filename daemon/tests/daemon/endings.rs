@@ -1,7 +1,10 @@
 //! How it begins and how it ends: nothing is left behind, and every failure is a sentence.
 
-use crate::lab::{Daemon, Lab, Namespace, command, is_root, run, try_run, unique, wait_until};
+use crate::lab::{
+    Daemon, Lab, Namespace, command, endpoint, is_root, peer, private_key, run, try_run, unique, wait_until,
+};
 use crate::{BACKGROUND, SERVE};
+use kerntun_uapi::{KeyChange, PeerChange, SetRequest};
 use rustix::process::Signal;
 use std::process::Stdio;
 
@@ -123,7 +126,8 @@ fn what_is_missing_is_said() {
     assert!(said.contains("run as root or with CAP_NET_ADMIN"), "{said}");
 }
 
-/// A disk on which no file can be made keeps no tunnel from coming up: the daemon says so and goes on without.
+/// A disk on which no file can be made keeps no tunnel from coming up: the daemon says so and goes on without, but from the timestamp
+/// that stands there, if one does.
 #[test]
 fn a_full_disk_is_no_reason_not_to_serve() {
     if !is_root() {
@@ -133,10 +137,17 @@ fn a_full_disk_is_no_reason_not_to_serve() {
     let this = std::env::current_exe().unwrap();
     let disk = std::env::temp_dir().join(unique());
     std::fs::create_dir(&disk).unwrap();
-    for (option, reason) in [("nr_inodes=1", "No space left on device"), ("ro", "Read-only file system")] {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let stored = now + 3 * 24 * 3600 + 3600;
+    let write = format!("none {0} && umask 022 && echo {stored}.0 > {0}/stamp && mount -o remount,ro", disk.display());
+    for (option, reason, floor) in [
+        ("-o nr_inodes=1 none", "No space left on device", now),
+        ("-o ro none", "Read-only file system", now),
+        (&*write, "Read-only file system", stored),
+    ] {
         let (name, log) = (unique(), disk.with_extension("log"));
         let line = format!(
-            "mount -t tmpfs -o {option} none {} && exec {} --exact serve --nocapture --test-threads=1",
+            "mount -t tmpfs {option} {} && exec {} --exact serve --nocapture --test-threads=1",
             disk.display(),
             this.display()
         );
@@ -150,7 +161,17 @@ fn a_full_disk_is_no_reason_not_to_serve() {
             assert!(!said().contains("kerntun: "), "{}", said());
             daemon.serves()
         });
-        assert!(said().contains("no file to remember timestamps in") && said().contains(reason), "{}", said());
+        assert!(said().contains("timestamps cannot be remembered in") && said().contains(reason), "{}", said());
+        assert_eq!(said().contains("3 days in the future"), floor == stored, "{}", said());
+        let peer =
+            PeerChange { endpoint: Some(endpoint("127.0.0.1", 9)), persistent_keepalive_interval: Some(1), ..peer(1) };
+        let private_key = Some(KeyChange::Set(private_key(0)));
+        daemon.client().set(&SetRequest { private_key, peers: vec![peer], ..SetRequest::default() }).unwrap();
+        namespace.ip(&format!("link set {} up", daemon.name));
+        let greatest = || daemon.diagnostic("clock.greatest_stamp").unwrap().parse::<u64>().unwrap();
+        wait_until("a handshake", || greatest() > 0);
+        // To the hour.
+        assert_eq!((greatest() - floor) / 3600, 0, "{option}: {} {floor}", greatest());
         daemon.signal(Signal::TERM);
         daemon.end();
         std::fs::remove_file(&log).unwrap();
