@@ -64,9 +64,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         Found::Orphan | Found::Nothing => {
             let marks = if matches!(found, Found::Orphan) {
                 firewall::marks(name)
-            } else if start::is_served_elsewhere(name) {
-                return Err(start::elsewhere(name));
             } else {
+                if !start::is_served_for_another(name) {
+                    start::refuse_served(name)?;
+                }
                 let dead = Dead::of(name).ok_or_else(|| Failure::new(format!("the tunnel '{name}' is not up")))?;
                 dead.marks
             };

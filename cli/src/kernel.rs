@@ -36,6 +36,11 @@ pub(crate) fn get(name: &InterfaceName) -> Result<DeviceState, Failure> {
     Ok(state)
 }
 
+/// Whether the kernel has WireGuard, or can load it.
+pub(crate) fn has_wireguard() -> bool {
+    Netlink::generic().and_then(|mut netlink| family(&mut netlink, FAMILY)).is_ok()
+}
+
 /// Whether the kernel's WireGuard is kerntun's.
 pub(crate) fn is_ours() -> bool {
     Netlink::generic().and_then(|mut netlink| family(&mut netlink, drops::FAMILY)).is_ok()

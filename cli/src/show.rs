@@ -85,9 +85,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     print(&out)?;
     failures.iter().for_each(|(_, failure)| say!("{failure}"));
     if named.is_none() && args.field.is_none() {
-        for name in crate::dead::names() {
-            say!("warning: the daemon of {name} is dead, or its interface was removed: 'kerntun diagnose {name}'");
-        }
+        crate::dead::sentences().iter().for_each(|sentence| say!("warning: {sentence}"));
     }
     Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -67,10 +67,12 @@ pub(crate) fn create(netlink: &mut Netlink, name: &InterfaceName) -> Result<Devi
 pub(crate) fn destroy(netlink: &mut Netlink, name: &InterfaceName) -> Result<(), Failure> {
     let find = |netlink: &mut Netlink| Link::find(netlink, name.as_str());
     let fail = |error| Failure::new(format!("the interface {name} cannot be removed: {error}"));
+    let mut nobody_to_wait_for = is_served_for_another(name);
     if let Some(link) = find(netlink).map_err(fail)? {
         link.delete(netlink).map_err(fail)?;
+        nobody_to_wait_for |= link.kind.as_deref() == Some("wireguard");
     }
-    if !is_served_for_long(name) {
+    if !(if nobody_to_wait_for { is_served(name) } else { is_served_for_long(name) }) {
         // What a daemon that was killed leaves behind. Of one that is alive it is the business, and what it ends by.
         let _ = fs::remove_file(socket_of(name));
     }
@@ -83,23 +85,46 @@ pub(crate) fn exists(name: &InterfaceName) -> Failure {
         .help(format!("if it is this tunnel, take it down first: kerntun down {name}; else choose another name"))
 }
 
-/// A sentence on a tunnel that somebody serves, though there is no such interface here.
-pub(crate) fn elsewhere(name: &InterfaceName) -> Failure {
-    Failure::new(format!("'{name}' is served in another network namespace; nothing was changed"))
-        .help("run this there, or choose another name")
-}
-
 /// The configuration socket, in the one place for all network namespaces.
 pub(crate) fn socket_of(name: &InterfaceName) -> PathBuf {
     Path::new(kerntun_uapi::SOCKET_DIRECTORY).join(format!("{name}.sock"))
 }
 
-/// Whether a tunnel without an interface here is served in another network namespace. One whose interface has just gone may take a
-/// moment to end.
-pub(crate) fn is_served_elsewhere(name: &InterfaceName) -> bool {
+/// Leaves a tunnel alone that somebody serves, though there is no such interface here. A daemon whose interface has just gone may take
+/// a moment to end.
+///
+/// # Errors
+/// Says where it is, as far as that is known.
+pub(crate) fn refuse_served(name: &InterfaceName) -> Result<(), Failure> {
+    let namespace = server_namespace(name);
+    let is_here = namespace == record::namespace_of("self");
+    if (namespace == 0 || is_here) && !is_served_for_long(name) {
+        return Ok(());
+    }
+    let (what, help) = match namespace {
+        0 => (
+            "is served in another network namespace, or its socket cannot be asked",
+            "run this there, or choose another name",
+        ),
+        _ if is_here => (
+            "is served by a daemon of this network namespace, but its interface was renamed, or moved to another one",
+            "give it back its name, or move it back; or delete it where it is ('ip link delete')",
+        ),
+        _ => ("is served in another network namespace", "run this there, or choose another name"),
+    };
+    Err(Failure::new(format!("'{name}' {what}; nothing was changed")).help(help))
+}
+
+/// Whether whoever serves a tunnel of this name does not serve the one that came up here. All have one place for their sockets: with
+/// notes here and elsewhere, the one here was dead when the other came up.
+pub(crate) fn is_served_for_another(name: &InterfaceName) -> bool {
+    record::exists(name) && record::is_elsewhere(name) && server_namespace(name) != record::namespace_of("self")
+}
+
+/// The network namespace of the daemon; 0 if there is none or that is not known.
+fn server_namespace(name: &InterfaceName) -> u64 {
     let listener = kerntun_uapi::server::listener_of(&socket_of(name)).ok().flatten();
-    let namespace = listener.map_or(0, |process| record::namespace_of(&process.to_string()));
-    namespace != 0 && namespace != record::namespace_of("self") || is_served_for_long(name)
+    listener.map_or(0, |process| record::namespace_of(&process.to_string()))
 }
 
 /// Whether somebody serves it after its interface is gone for longer than it takes to end.

@@ -12,7 +12,7 @@ use crate::plan::{self, Destination, Step};
 use crate::say::say;
 use crate::turn::Turn;
 use crate::undo::Undo;
-use crate::{dns, firewall, hooks, mtu, privilege, record, resolve, start, sysctl};
+use crate::{dns, firewall, hooks, kernel, mtu, privilege, record, resolve, start, sysctl};
 use kerntun_config::{Address, AllowedIp};
 use kerntun_uapi::{DeviceState, SetRequest};
 use nix::errno::Errno;
@@ -54,7 +54,6 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let interrupt = Interrupt::install()?;
     let mut undo = Undo::default();
     let mut up = Up::begin(&configuration, &interrupt)?;
-    let is_new = record::make(&configuration.interface);
     match up.all(&mut undo) {
         Ok(()) => {
             undo.keep();
@@ -62,7 +61,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         }
         Err(failure) => {
             let left = undo.unwind();
-            if is_new && left.is_empty() {
+            if up.is_noted && left.is_empty() {
                 record::remove(&configuration.interface);
             }
             Err(left.into_iter().fold(failure, |failure, left| failure.help(format!("left behind: {left}"))))
@@ -76,6 +75,8 @@ struct Up<'a> {
     interrupt: &'a Interrupt,
     netlink: Netlink,
     destination: Destination,
+    /// Whether there is a note now that this tunnel comes up, and was none before.
+    is_noted: bool,
 }
 
 impl<'a> Up<'a> {
@@ -83,17 +84,16 @@ impl<'a> Up<'a> {
     fn begin(configuration: &'a Configuration, interrupt: &'a Interrupt) -> Result<Self, Failure> {
         let mut netlink = open()?;
         match Device::find(&mut netlink, &configuration.interface)? {
-            Found::Nothing if start::is_served_elsewhere(&configuration.interface) => {
-                return Err(start::elsewhere(&configuration.interface));
-            }
-            Found::Nothing => {}
+            // The kernel's tunnels have no socket that another namespace's could be taken for.
+            Found::Nothing if kernel::has_wireguard() => {}
+            Found::Nothing => start::refuse_served(&configuration.interface)?,
             _ => return Err(start::exists(&configuration.interface)),
         }
         let destination = Destination::of(&configuration.config.interface.table, table::number_of).map_err(|name| {
             Failure::new(format!("there is no routing table called '{name}'"))
                 .help("add its number and name to /etc/iproute2/rt_tables, or write the number itself")
         })?;
-        Ok(Self { configuration, interrupt, netlink, destination })
+        Ok(Self { configuration, interrupt, netlink, destination, is_noted: false })
     }
 
     fn all(&mut self, undo: &mut Undo<'a>) -> Result<(), Failure> {
@@ -105,6 +105,9 @@ impl<'a> Up<'a> {
 
         let device = start::create(&mut self.netlink, name)?;
         undo.push(format!("remove the interface {name}"), move || start::destroy(&mut open()?, name));
+        // Not before: all that may last for hours, and another 'up' or 'down' of the same name may come and go meanwhile. There is
+        // only one interface of the name, so whoever made it may write this note and take it away.
+        self.is_noted = record::make(name);
         self.interrupt.check()?;
         device.set(&device::request(&self.configuration.config, &endpoints))?;
         let link = self.link()?;

@@ -1,8 +1,10 @@
 //! Tunnels whose daemon died, or is served elsewhere: what `up`, `down`, `diagnose` and `show` make of them.
 
-use super::lab::{Lab, sh};
+use super::lab::{KERNTUN, Lab, said, sh};
 use super::{ADDRESS, EVERYTHING, a_config, until, until_the_socket_is_gone};
 use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::process::Stdio;
 
 const INSIDE: &str = "AllowedIPs = 10.9.0.0/24";
 
@@ -71,24 +73,116 @@ fn the_wrong_namespace_changes_nothing() {
     let path = lab.write("a", &a_config(&lines, INSIDE));
     lab.kerntun("a", &["up", &path]).good();
     let socket = format!("/var/run/wireguard/{name}.sock");
-    let untouched = |side: &str| {
+    let untouched = |side: &str, words: &str| {
         for what in ["down", "up"] {
-            lab.kerntun(side, &[what, &path]).bad(1, "is served in another network namespace");
+            lab.kerntun(side, &[what, &path]).bad(1, words);
         }
         assert_eq!(fs::read_to_string(&log).unwrap(), "PreUp\nPostUp\n");
         assert!(fs::exists(&socket).unwrap());
         assert_eq!(records(&lab), 1);
     };
-    untouched("b");
+    untouched("b", "is served in another network namespace;");
     assert_eq!(before, lab.state("b"));
     lab.kerntun("a", &["show", &name]).good();
     // The interface moves, and its daemon stays.
     lab.sh("a", &format!("ip link set {name} netns {}", lab.namespace("b"))).good();
-    untouched("a");
+    untouched("a", "its interface was renamed, or moved");
     lab.kerntun("b", &["down", &path]).good();
     until_the_socket_is_gone(&lab);
     assert_eq!(before, lab.state("b"));
     // Where it came up it can still be taken down.
+    lab.kerntun("a", &["down", &path]).good();
+    assert_eq!(records(&lab), 0);
+    fs::remove_file(&log).unwrap();
+    // Its interface gets another name.
+    lab.kerntun("a", &["up", &path]).good();
+    let rename = |from: &str, to: &str| {
+        lab.sh("a", &format!("ip link set {from} down && ip link set {from} name {to}")).good();
+    };
+    let other = format!("{name}x");
+    rename(&name, &other);
+    untouched("a", "its interface was renamed, or moved");
+    rename(&other, &name);
+    lab.kerntun("a", &["down", &path]).good();
+    until_the_socket_is_gone(&lab);
+    // A server that cannot be asked may be anywhere.
+    let odd = UnixDatagram::bind(&socket).unwrap();
+    lab.kerntun("a", &["down", &path]).bad(1, "or its socket cannot be asked");
+    drop(odd);
+    fs::remove_file(&socket).unwrap();
+}
+
+#[test]
+fn a_dead_tunnel_whose_name_lives_elsewhere() {
+    let Some(lab) = Lab::new("a_dead_tunnel_whose_name_lives_elsewhere") else { return };
+    let (before, name) = (lab.state("a"), lab.tunnel("a"));
+    let (lines, log) = hooks(&lab);
+    let path = lab.write("a", &a_config(&lines, INSIDE));
+    lab.kerntun("a", &["up", &path]).good();
+    lab.kill_daemon("a");
+    until("the interface is gone", || !lab.sh("a", "ip link").out.contains(&name));
+    lab.kerntun("b", &["up", &path]).good();
+    fs::remove_file(&log).unwrap();
+    // By its name, the one that lives would be asked.
+    let words = format!("the daemon of {name} is dead");
+    assert!(lab.kerntun("a", &["diagnose"]).out.contains(&words) && lab.kerntun("a", &["show"]).err.contains(&words));
+    lab.kerntun("a", &["down", &path]).good();
+    assert_eq!(fs::read_to_string(&log).unwrap(), "PreDown\nPostDown\n");
+    assert_eq!(before, lab.state("a"));
+    // The other one is whole, and now there is none here that it could be taken for.
+    assert_eq!(records(&lab), 1);
+    lab.kerntun("a", &["down", &path]).bad(1, "is served in another network namespace");
+    lab.kerntun("b", &["show", &name]).good();
+    lab.kerntun("b", &["down", &path]).good();
+    until_the_socket_is_gone(&lab);
+}
+
+#[test]
+fn one_that_waits_to_come_up_is_not_dead() {
+    let Some(lab) = Lab::new("one_that_waits_to_come_up_is_not_dead") else { return };
+    let name = lab.tunnel("a");
+    let [begun, go, undone] = ["begun", "go", "undone"].map(|file| lab.directory.join(file));
+    let hooks = format!(
+        "PreUp = touch {}; until test -e {}; do sleep 0.05; done\nPostDown = touch {}",
+        begun.display(),
+        go.display(),
+        undone.display()
+    );
+    let path = lab.write("a", &a_config(&format!("{ADDRESS}\n{hooks}"), INSIDE));
+    let mut up = lab.command("a", KERNTUN);
+    let waiting = up.args(["up", &path]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until("PreUp runs", || begun.exists());
+    lab.kerntun("a", &["diagnose", &name]).bad(1, "no user-space WireGuard serves");
+    assert!(!lab.kerntun("a", &["show"]).err.contains(&name));
+    lab.kerntun("a", &["down", &path]).bad(1, "is not up");
+    assert!(!undone.exists());
+    // Another 'up' is faster, and the note of its tunnel outlives the failure of this one.
+    let fast = lab.write("a", &a_config(ADDRESS, INSIDE));
+    lab.kerntun("a", &["up", &fast]).good();
+    fs::write(&go, "").unwrap();
+    said(waiting.wait_with_output().unwrap()).bad(1, "exists already");
+    assert_eq!(records(&lab), 1);
+    lab.kerntun("a", &["show", &name]).good();
+    lab.kerntun("a", &["down", &fast]).good();
+    assert_eq!(records(&lab), 0);
+}
+
+#[test]
+fn a_note_of_an_earlier_boot_counts_for_nothing() {
+    let Some(lab) = Lab::new("a_note_of_an_earlier_boot_counts_for_nothing") else { return };
+    let name = lab.tunnel("a");
+    let path = lab.write("a", &a_config(ADDRESS, INSIDE));
+    lab.kerntun("a", &["up", &path]).good();
+    sh(&format!("for note in /run/kerntun/{name}@*; do echo earlier > $note; done")).good();
+    lab.kill_daemon("a");
+    until("the interface is gone", || !lab.sh("a", "ip link").out.contains(&name));
+    fs::remove_file(format!("/var/run/wireguard/{name}.sock")).unwrap();
+    assert!(!lab.kerntun("a", &["show"]).err.contains(&name));
+    lab.kerntun("a", &["down", &path]).bad(1, "is not up");
+    let said = lab.kerntun("a", &["up", &path]).good();
+    assert!(!said.err.contains("was not taken down"), "{}", said.err);
+    lab.kill_daemon("a");
+    until("the interface is gone", || !lab.sh("a", "ip link").out.contains(&name));
     lab.kerntun("a", &["down", &path]).good();
     assert_eq!(records(&lab), 0);
 }
@@ -130,7 +224,12 @@ fn diagnose_and_show_tell_of_a_dead_daemon() {
         assert!(!said.err.contains(&words), "{}", said.err);
         lab.kill_daemon("a");
         until("the interface is gone", || !lab.sh("a", "ip link").out.contains(&name));
-        let _ = fs::remove_file(format!("/var/run/wireguard/{name}.sock"));
+        // The socket lies where those of the other namespace lie, too, and is none of it.
+        let socket = format!("/var/run/wireguard/{name}.sock");
+        assert!(!lab.kerntun("b", &["diagnose"]).out.contains(&words));
+        lab.kerntun("b", &["down", &path]).bad(1, "is not up");
+        assert!(fs::exists(&socket).unwrap());
+        fs::remove_file(&socket).unwrap();
         for arguments in [vec!["diagnose"], vec!["diagnose", &name]] {
             let said = lab.kerntun("a", &arguments);
             assert_eq!(said.code, Some(1), "{}{}", said.out, said.err);
