@@ -143,7 +143,7 @@ fn one_that_waits_to_come_up_is_not_dead() {
     let name = lab.tunnel("a");
     let [begun, go, undone] = ["begun", "go", "undone"].map(|file| lab.directory.join(file));
     let hooks = format!(
-        "PreUp = touch {}; until test -e {}; do sleep 0.05; done\nPostDown = touch {}",
+        "PreUp = touch {0}; while test -e {0} -a ! -e {1}; do sleep 0.05; done\nPostDown = touch {2}",
         begun.display(),
         go.display(),
         undone.display()
