@@ -209,7 +209,7 @@ fn others(text: &mut String, results: &Results) {
         ),
         _ => write!(
             text,
-            "{loud} of {all} measurements, in {} of the rounds, were disturbed: other programs and the hypervisor took more \
+            "Disturbed were {loud} of {all} measurements, in {} of the rounds: other programs and the hypervisor took more \
              than {DISTURBED_PERCENT} % of one processor. Ratios and differences leave them out where there are quiet rounds; the medians and the picture do not.",
             rounds.len()
         ),
@@ -278,7 +278,8 @@ mod tests {
         assert!(told(&[None]).contains("not recorded"));
         assert!(told(&[Some(9.0), Some(3.0)]).starts_with("In none of the 2 measurements"));
         assert!(
-            told(&[Some(9.0), Some(11.0), Some(80.0)]).starts_with("2 of 3 measurements, in 2 of the rounds, were")
+            told(&[Some(9.0), Some(11.0), Some(80.0)])
+                .starts_with("Disturbed were 2 of 3 measurements, in 2 of the rounds:")
         );
     }
 
