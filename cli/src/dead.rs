@@ -39,8 +39,8 @@ impl Dead {
 
     /// All of them.
     pub(crate) fn all() -> Vec<Self> {
-        let names: BTreeSet<String> = noted().chain(firewall::names()).map(|name| name.to_string()).collect();
-        names.iter().filter_map(|name| Self::find(&InterfaceName::new(name).ok()?)).collect()
+        let names: BTreeSet<InterfaceName> = noted().chain(firewall::names()).collect();
+        names.iter().filter_map(Self::find).collect()
     }
 }
 

@@ -73,10 +73,10 @@ pub(crate) fn marks(name: &InterfaceName) -> Vec<(Family, u32)> {
 }
 
 /// The interfaces for which nft(8) has such a firewall.
-pub(crate) fn names() -> impl Iterator<Item = InterfaceName> {
+pub(crate) fn names() -> Vec<InterfaceName> {
     let tables = spawn::output("nft", &["list", "tables"]).unwrap_or_default();
     let name = |line: &str| InterfaceName::new(line.split_whitespace().nth(2)?.strip_prefix("wg-quick-")?).ok();
-    tables.lines().filter_map(name).collect::<Vec<_>>().into_iter()
+    tables.lines().filter_map(name).collect()
 }
 
 /// The number after the first of these words that has one.

@@ -38,12 +38,16 @@ pub(crate) fn get(name: &InterfaceName) -> Result<DeviceState, Failure> {
 
 /// Whether the kernel has WireGuard, or can load it.
 pub(crate) fn has_wireguard() -> bool {
-    Netlink::generic().and_then(|mut netlink| family(&mut netlink, FAMILY)).is_ok()
+    has_family(FAMILY)
 }
 
 /// Whether the kernel's WireGuard is kerntun's.
 pub(crate) fn is_ours() -> bool {
-    Netlink::generic().and_then(|mut netlink| family(&mut netlink, drops::FAMILY)).is_ok()
+    has_family(drops::FAMILY)
+}
+
+fn has_family(name: &str) -> bool {
+    Netlink::generic().and_then(|mut netlink| family(&mut netlink, name)).is_ok()
 }
 
 /// What an interface dropped and why; `None` if it is not our module's or does not answer.

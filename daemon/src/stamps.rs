@@ -60,22 +60,22 @@ impl Stamps {
             credible: true,
         };
         let Some(path) = path else { return Ok(stamps) };
-        let (file, said) = match StampFile::open(&path) {
-            Ok((file, said)) => (Some(file), said),
+        let fail = |error| Error::StampFile { path: path.clone(), error };
+        let said = match StampFile::open(&path) {
+            Ok((file, said)) => {
+                stamps.file = Some(file);
+                said
+            }
             Err(error) if file::is_no_room(&error) => {
                 tracing::error!(
                     "timestamps cannot be remembered in {} ({error}): going by the clock, and by what stands there already, if anything. If \
                      the clock is set back later, peers do not answer until it has caught up",
                     path.display()
                 );
-                match StampFile::look(&path) {
-                    Ok(said) => (None, said),
-                    Err(error) => return Err(Error::StampFile { path, error }),
-                }
+                StampFile::look(&path).map_err(fail)?
             }
-            Err(error) => return Err(Error::StampFile { path, error }),
+            Err(error) => return Err(fail(error)),
         };
-        stamps.file = file;
         let stored = match said {
             Said::Stamp(stored) => stored,
             Said::Nothing => return Ok(stamps),

@@ -19,6 +19,9 @@ use zeroize::{Zeroize, Zeroizing};
 /// How long a daemon may be silent before it is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Where the reason stands that a daemon does not give.
+const WHY: &str = "why, its log says, which it has when it is started with LOG_LEVEL=info";
+
 /// Talks to the daemon of one interface. Each call makes its own connection: some daemons lose their place after an
 /// error.
 #[derive(Debug, Clone)]
@@ -229,19 +232,9 @@ impl fmt::Display for ClientError {
                 "the daemon of {name} is gone but left {} behind: start it again, which cleans up",
                 path.display()
             ),
-            Self::Refused { name, errno } => {
-                write!(
-                    f,
-                    "the daemon of {name} refused the request: {errno}; why, its log says, which it has when it is started with \
-                     LOG_LEVEL=info"
-                )
-            }
+            Self::Refused { name, errno } => write!(f, "the daemon of {name} refused the request: {errno}; {WHY}"),
             Self::HungUp { name, .. } => {
-                write!(
-                    f,
-                    "the daemon of {name} closed the connection before answering; why, its log says, which it has when it is started \
-                     with LOG_LEVEL=info"
-                )
+                write!(f, "the daemon of {name} closed the connection before answering; {WHY}")
             }
             Self::BadAnswer { name, error } => write!(f, "the daemon of {name} does not follow the protocol: {error}"),
             Self::TimedOut { name } => {

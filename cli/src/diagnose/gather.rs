@@ -25,18 +25,17 @@ pub(crate) fn gather(snapshot: &Snapshot) -> Facts {
     let index = own.as_ref().map(|link| link.index);
     let peers = snapshot.peers().into_iter().map(|state| peer(snapshot, state, netlink.as_mut(), index));
     let mut peers: Vec<PeerFacts> = peers.collect();
+    let has_default = peers.iter().flat_map(|peer| &peer.allowed_ips).any(|prefix| prefix.prefix() == 0);
+    let walled = InterfaceName::new(name).ok().filter(|_| has_default).map(|name| firewall::marks(&name));
+    let walled = walled.unwrap_or_default();
     let file = file(name);
     let mut link = None;
     if let Some((netlink, own)) = netlink.as_mut().zip(own) {
         link = Some(link_facts(netlink, name, &own));
         let is_auto = file.as_ref().and_then(|file| file.table_is_auto);
-        let tunnel = defaults::Tunnel { name, link: &own, fwmark: snapshot.state.fwmark, is_auto };
+        let tunnel = defaults::Tunnel { link: &own, fwmark: snapshot.state.fwmark, walled: &walled, is_auto };
         defaults::look(netlink, &tunnel, &mut peers);
     }
-    let mut allowed = peers.iter().flat_map(|peer| &peer.allowed_ips);
-    let has_default = allowed.any(|prefix| prefix.prefix() == 0);
-    let marks = InterfaceName::new(name).ok().filter(|_| has_default).map(|name| firewall::marks(&name));
-    let leading_mark = marks.and_then(|marks| Some(marks.first()?.1));
     Facts {
         peers,
         interface: name.to_owned(),
@@ -45,7 +44,7 @@ pub(crate) fn gather(snapshot: &Snapshot) -> Facts {
         public_key: snapshot.public_key().map(|key| key.to_string()),
         listen_port: snapshot.state.listen_port,
         fwmark: snapshot.state.fwmark,
-        leading_mark,
+        leading_mark: walled.first().map(|(_, mark)| *mark),
         link,
         counters: counters(snapshot, Section::Device),
         file,

@@ -1,7 +1,10 @@
 //! Tunnels whose daemon died, or is served elsewhere: what `up`, `down`, `diagnose` and `show` make of them.
 
 use super::lab::{KERNTUN, Lab, said, sh};
-use super::{ADDRESS, EVERYTHING, a_config, until, until_the_socket_is_gone};
+use super::{
+    ADDRESS, EVERYTHING, a_config, kill_the_daemon_and_its_interface, until, until_the_interface_is_gone,
+    until_the_socket_is_gone,
+};
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
@@ -49,7 +52,7 @@ fn down_cleans_up_whoever_died() {
                 let victims =
                     [(keeper, one), (server, other)].map(|(dies, pid)| if dies { pid } else { String::new() });
                 sh(&format!("kill -KILL {}", victims.join(" "))).good();
-                until("the interface is gone", || !lab.sh("a", "ip link").out.contains(&name));
+                until_the_interface_is_gone(&lab);
                 if unlink {
                     let _ = fs::remove_file(format!("/var/run/wireguard/{name}.sock"));
                 }
@@ -119,8 +122,7 @@ fn a_dead_tunnel_whose_name_lives_elsewhere() {
     let (lines, log) = hooks(&lab);
     let path = lab.write("a", &a_config(&lines, INSIDE));
     lab.kerntun("a", &["up", &path]).good();
-    lab.kill_daemon("a");
-    until("the interface is gone", || !lab.sh("a", "ip link").out.contains(&name));
+    kill_the_daemon_and_its_interface(&lab);
     lab.kerntun("b", &["up", &path]).good();
     fs::remove_file(&log).unwrap();
     // By its name, the one that lives would be asked.
@@ -174,15 +176,13 @@ fn a_note_of_an_earlier_boot_counts_for_nothing() {
     let path = lab.write("a", &a_config(ADDRESS, INSIDE));
     lab.kerntun("a", &["up", &path]).good();
     sh(&format!("for note in /run/kerntun/{name}@*; do echo earlier > $note; done")).good();
-    lab.kill_daemon("a");
-    until("the interface is gone", || !lab.sh("a", "ip link").out.contains(&name));
+    kill_the_daemon_and_its_interface(&lab);
     fs::remove_file(format!("/var/run/wireguard/{name}.sock")).unwrap();
     assert!(!lab.kerntun("a", &["show"]).err.contains(&name));
     lab.kerntun("a", &["down", &path]).bad(1, "is not up");
     let said = lab.kerntun("a", &["up", &path]).good();
     assert!(!said.err.contains("was not taken down"), "{}", said.err);
-    lab.kill_daemon("a");
-    until("the interface is gone", || !lab.sh("a", "ip link").out.contains(&name));
+    kill_the_daemon_and_its_interface(&lab);
     lab.kerntun("a", &["down", &path]).good();
     assert_eq!(records(&lab), 0);
 }
@@ -203,8 +203,7 @@ fn only_up_leaves_a_record_and_none_if_it_fails() {
     // One that came up again without having been taken down stays to be taken down, also when that fails.
     let good = lab.write("a", &a_config(ADDRESS, INSIDE));
     lab.kerntun("a", &["up", &good]).good();
-    lab.kill_daemon("a");
-    until("the interface is gone", || !lab.sh("a", "ip link").out.contains(&name));
+    kill_the_daemon_and_its_interface(&lab);
     let path = lab.write("a", &a_config(&format!("{ADDRESS}\nPostUp = false"), INSIDE));
     lab.kerntun("a", &["up", &path]).bad(1, "was not taken down");
     assert_eq!(records(&lab), 1);
@@ -222,8 +221,7 @@ fn diagnose_and_show_tell_of_a_dead_daemon() {
         lab.kerntun("a", &["up", &path]).good();
         let said = lab.kerntun("a", &["show"]);
         assert!(!said.err.contains(&words), "{}", said.err);
-        lab.kill_daemon("a");
-        until("the interface is gone", || !lab.sh("a", "ip link").out.contains(&name));
+        kill_the_daemon_and_its_interface(&lab);
         // The socket lies where those of the other namespace lie, too, and is none of it.
         let socket = format!("/var/run/wireguard/{name}.sock");
         assert!(!lab.kerntun("b", &["diagnose"]).out.contains(&words));

@@ -195,8 +195,7 @@ fn down_cleans_up_after_a_killed_daemon() {
     // And one that came up later.
     let (add, remove) = ("ip rule add not fwmark 98 table 98", "ip rule del not fwmark 98 table 98");
     lab.sh("a", &format!("{add}; ip rule add pref 9 table main suppress_prefixlength 0")).good();
-    lab.kill_daemon("a");
-    until("the interface is gone", || !lab.sh("a", "ip link").out.contains(&lab.tunnel("a")));
+    kill_the_daemon_and_its_interface(&lab);
     assert_ne!(before, lab.state("a"), "rules and firewall outlive the daemon");
     lab.kerntun("a", &["down", &path]).good();
     lab.sh("a", &format!("{remove} && ip rule del pref 9 table main suppress_prefixlength 0")).good();
@@ -357,6 +356,15 @@ fn checking_shows_everything_and_changes_nothing() {
     fs::remove_dir_all(&directory).unwrap();
 }
 
+fn kill_the_daemon_and_its_interface(lab: &Lab) {
+    lab.kill_daemon("a");
+    until_the_interface_is_gone(lab);
+}
+
+fn until_the_interface_is_gone(lab: &Lab) {
+    until("the interface is gone", || !lab.sh("a", "ip link").out.contains(&lab.tunnel("a")));
+}
+
 /// Its keeper removes it a moment after the daemon's end, for which commands wait.
 fn until_the_socket_is_gone(lab: &Lab) {
     let socket = format!("/var/run/wireguard/{}.sock", lab.tunnel("a"));
@@ -405,8 +413,7 @@ fn the_firewall_without_nft() {
     assert_eq!(rules(), 0);
     // Also when nft has been installed since, and the daemon was killed.
     run("up").good();
-    lab.kill_daemon("a");
-    until("the interface is gone", || !lab.sh("a", "ip link").out.contains(&lab.tunnel("a")));
+    kill_the_daemon_and_its_interface(&lab);
     lab.kerntun("a", &["down", &path]).good();
     assert_eq!(rules(), 0);
     let policy = lab.sh("a", "ip rule; ip -6 rule").out;

@@ -1,18 +1,18 @@
 //! Default routes: what is gone of that by which `up` leads everything of a family into a tunnel.
 
 use crate::diagnose::facts::{Gone, PeerFacts, Undone};
-use crate::firewall;
 use crate::netlink::route::{self, Route};
-use crate::netlink::rule::{self, Rule};
+use crate::netlink::rule::{self, Family, Rule};
 use crate::netlink::{Netlink, link::Link};
 use crate::plan::family;
-use kerntun_config::{AllowedIp, InterfaceName};
+use kerntun_config::AllowedIp;
 
 /// A tunnel, as far as it matters here.
 pub(super) struct Tunnel<'a> {
-    pub(super) name: &'a str,
     pub(super) link: &'a Link,
     pub(super) fwmark: u32,
+    /// The marks of its firewall, by family.
+    pub(super) walled: &'a [(Family, u32)],
     /// Whether its file says `Table = auto`, if that is known.
     pub(super) is_auto: Option<bool>,
 }
@@ -37,7 +37,7 @@ fn undone(netlink: &mut Netlink, tunnel: &Tunnel<'_>, prefix: AllowedIp, routes:
         routes.iter().any(|route| (route.destination, route.table, route.interface) == (prefix, table, index))
     };
     let family = family(prefix.ip());
-    let walled = InterfaceName::new(tunnel.name).ok().and_then(|name| firewall::mark(&name, family));
+    let walled = tunnel.walled.iter().find(|(of, _)| *of == family).map(|(_, mark)| *mark);
     let routed = Some(tunnel.fwmark).filter(|mark| *mark != 0 && has_route(*mark));
     let (mark, certain) = evidence(walled, routed, tunnel.is_auto)?;
     let mut rules = rule::missing(netlink, family, mark).ok()?;
