@@ -6,14 +6,26 @@ use kerntun_engine::host::Host;
 
 /// A device that has begun a handshake, and the other one's response.
 fn answered() -> (Arc<Device>, Device, Vec<u8>) {
-    let (device, other) = (End::new(ScheduledHost::new(1), 1, NOW), End::new(ScheduledHost::new(2), 2, NOW));
-    device.meet(NOW, other.device.public_key().unwrap(), None);
-    other.meet(NOW, device.device.public_key().unwrap(), None);
+    let (device, other) = acquainted();
     let (mut initiation, mut response) = (Out::default(), Out::default());
     device.send(NOW, device.packet(0), &mut initiation);
     device.expire(NOW, WALL, &mut initiation);
     other.receive(NOW, &initiation.sent[0], &mut response);
     (Arc::new(device), other, response.sent.remove(0))
+}
+
+fn become_another(device: &Device) {
+    device.change(NOW, Change { private_key: Some(private_key(5)), ..Change::default() });
+}
+
+fn change_preshared_key(device: &Device) {
+    let change = PeerChange { preshared_key: Some(Secret::new([9; 32])), ..PeerChange::new(other_key()) };
+    device.change(NOW, Change { peers: &[change], ..Change::default() });
+}
+
+fn has_session(device: &Device) -> bool {
+    let peer = device.device.next_peer(None).unwrap();
+    device.device.peer_info(peer).unwrap().session_since.is_some()
 }
 
 /// Everything that comes of one datagram, and of a packet sent after it.
@@ -73,9 +85,7 @@ fn one_response_in_two_threads_makes_one_session() {
 fn a_response_against_a_change_of_keys() {
     every_schedule(|| {
         let (device, _, response) = answered();
-        let change = spawn(&device, |device| {
-            device.change(NOW, Change { private_key: Some(private_key(5)), ..Change::default() });
-        });
+        let change = spawn(&device, become_another);
         let receiver = spawn(&device, receive_and_send(response, 10));
         change.join().unwrap();
         receiver.join().unwrap();
@@ -85,13 +95,8 @@ fn a_response_against_a_change_of_keys() {
     });
     every_schedule(|| {
         let (device, _, response) = answered();
-        let has_session = |device: &Device| {
-            let peer = device.device.next_peer(None).unwrap();
-            device.device.peer_info(peer).unwrap().session_since.is_some()
-        };
         let change = spawn(&device, move |device| {
-            let change = PeerChange { preshared_key: Some(Secret::new([9; 32])), ..PeerChange::new(other_key()) };
-            device.change(NOW, Change { peers: &[change], ..Change::default() });
+            change_preshared_key(device);
             has_session(device)
         });
         let receiver = spawn(&device, receive_and_send(response, 10));
@@ -103,9 +108,7 @@ fn a_response_against_a_change_of_keys() {
 
 /// A device, another one, and that one's initiation.
 fn knocked() -> (Arc<Device>, Device, Vec<u8>) {
-    let (device, other) = (End::new(ScheduledHost::new(1), 1, NOW), End::new(ScheduledHost::new(2), 2, NOW));
-    device.meet(NOW, other.device.public_key().unwrap(), None);
-    other.meet(NOW, device.device.public_key().unwrap(), None);
+    let (device, other) = acquainted();
     let mut out = Out::default();
     other.send(NOW, other.packet(0), &mut out);
     other.expire(NOW, WALL, &mut out);
@@ -135,21 +138,14 @@ fn answer_against(change: impl FnOnce(&Device) + Send + 'static) -> (bool, Arc<D
 #[test]
 fn an_initiation_against_a_change_of_keys() {
     every_schedule(|| {
-        let (_, device) = answer_against(|device| {
-            device.change(NOW, Change { private_key: Some(private_key(5)), ..Change::default() });
-        });
+        let (_, device) = answer_against(become_another);
         let mut out = Out::default();
         device.send(NOW, device.packet(20), &mut out);
         assert!(out.sent.is_empty(), "it waits for a session with the new key");
     });
     every_schedule(|| {
-        let (before, device) = answer_against(|device| {
-            let change = PeerChange { preshared_key: Some(Secret::new([9; 32])), ..PeerChange::new(other_key()) };
-            device.change(NOW, Change { peers: &[change], ..Change::default() });
-        });
-        let peer = device.device.next_peer(None).unwrap();
-        let has_session = device.device.peer_info(peer).unwrap().session_since.is_some();
-        assert!(before || !has_session, "a session with a preshared key that was changed before");
+        let (before, device) = answer_against(change_preshared_key);
+        assert!(before || !has_session(&device), "a session with a preshared key that was changed before");
     });
 }
 
@@ -191,9 +187,7 @@ fn against_down<R: Send + 'static>(device: &Arc<Device>, work: impl FnOnce(&Devi
 fn an_initiation_of_ours_against_a_change_of_our_key() {
     every_schedule(|| {
         let (device, other, _) = knocked();
-        let change = spawn(&device, |device| {
-            device.change(NOW, Change { private_key: Some(private_key(5)), ..Change::default() });
-        });
+        let change = spawn(&device, become_another);
         let initiator =
             spawn(&device, |device| device.device.initiate(NOW, WALL, device.device.next_peer(None).unwrap()));
         change.join().unwrap();

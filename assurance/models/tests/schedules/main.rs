@@ -42,11 +42,17 @@ fn every_schedule(test: impl Fn() + Copy + Send + Sync + 'static) {
     shuttle::Runner::new(PctScheduler::new(3, iterations / 2), config).run(test);
 }
 
-/// Two devices with a session, and packets of the other one under way.
-fn connected(packets: u32) -> (Arc<Device>, Device, Vec<Vec<u8>>) {
+/// Two devices that are each other's peers.
+fn acquainted() -> (Device, Device) {
     let (device, other) = (End::new(ScheduledHost::new(1), 1, NOW), End::new(ScheduledHost::new(2), 2, NOW));
     device.meet(NOW, other.device.public_key().unwrap(), None);
     other.meet(NOW, device.device.public_key().unwrap(), None);
+    (device, other)
+}
+
+/// Two devices with a session, and packets of the other one under way.
+fn connected(packets: u32) -> (Arc<Device>, Device, Vec<Vec<u8>>) {
+    let (device, other) = acquainted();
     let mut out = Out::default();
     device.send(NOW, device.packet(0), &mut out);
     device.expire(NOW, WALL, &mut out);
